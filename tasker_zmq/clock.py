@@ -1,0 +1,52 @@
+"""Time, ids and chance, made in one place and handed down: nothing else reads a clock or rolls dice."""
+
+import os
+import random
+import time
+import uuid
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What time it is."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never go back; only differences mean something."""
+        ...
+
+
+class SystemClock:
+    """The machine's own clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)  # noqa: TID251 - the one place that reads the wall clock
+
+    def monotonic(self) -> float:
+        return time.monotonic()  # noqa: TID251 - the one place that reads it
+
+
+class IdMaker:
+    """Makes UUIDv7 strings: they sort by the time at which they were made."""
+
+    def __init__(self, clock: Clock, dice: random.Random) -> None:
+        self._clock = clock
+        self._dice = dice
+
+    def uuid7(self) -> str:
+        milliseconds = int(self._clock.now().timestamp() * 1000)
+        value = (milliseconds & ((1 << 48) - 1)) << 80
+        value |= 0x7 << 76
+        value |= self._dice.getrandbits(12) << 64
+        value |= 0b10 << 62
+        value |= self._dice.getrandbits(62)
+        return str(uuid.UUID(int=value))
+
+
+def system_dice() -> random.Random:
+    """Dice seeded by the operating system."""
+    return random.Random(int.from_bytes(os.urandom(16)))  # noqa: S311 - jitter, not secrets

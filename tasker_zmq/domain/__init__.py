@@ -1,0 +1,1 @@
+"""The decisions, as pure functions over plain values: no clock, no chance, no I/O."""

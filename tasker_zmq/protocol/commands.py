@@ -1,0 +1,289 @@
+"""Control-plane messages: an envelope, and one struct per payload; asked over ROUTER/DEALER.
+
+A reply correlates by `correlation_id = command_id`; its payload is `Success` or `Error`.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId, TaskId
+
+SUCCESS: Final = "Success"
+ERROR: Final = "Error"
+EMPTY: Final = msgspec.Raw(b"{}")
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """Who sends or receives a command."""
+
+    type: str
+    id: str
+
+
+class CommandMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """The seeds' fields; `timestamp` is ISO 8601, `timeout_ms` how long the sender waits."""
+
+    timestamp: str | None = None
+    source: Peer | None = None
+    target: Peer | None = None
+    timeout_ms: int | None = None
+    retry_policy: dict[str, Any] | None = None
+    namespace: str | None = None
+    priority: str | int | None = None
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """`type` names the struct that `data` decodes to."""
+
+    type: str
+    data: msgspec.Raw = EMPTY
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """The envelope, the same for requests, replies and what the daemon tells a worker unasked."""
+
+    command_type: str
+    command_id: str
+    correlation_id: str | None = None
+    metadata: CommandMetadata = CommandMetadata()
+    worker_routing: dict[str, Any] | None = None
+    audit_context: dict[str, Any] | None = None
+    payload: Payload
+
+
+class ErrorData(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a command was refused: a stable word, a sentence, and what to do."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+# What a worker asks.
+
+
+class SupportedTask(msgspec.Struct, frozen=True, kw_only=True):
+    """A named task that the worker can run."""
+
+    namespace: str
+    name: str
+    version: str
+    configuration: dict[str, Any] = {}
+    priority: int = 100
+
+
+class WorkerMetadata(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker says of itself."""
+
+    max_concurrent_steps: int = 1
+    step_timeout_ms: int | None = None
+    supports_retries: bool = True
+    language_runtime: str = ""
+    runtime_version: str = ""
+    hostname: str = ""
+    pid: int | None = None
+    started_at: str | None = None
+    custom_capabilities: dict[str, Any] = {}
+
+
+class InHand(msgspec.Struct, frozen=True, kw_only=True):
+    """A batch that the worker has accepted, and the steps of it that have not ended."""
+
+    batch_id: BatchUuid
+    step_ids: tuple[StepId, ...] = ()
+
+
+class RegisterWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker process introduces itself; `templates` are the workflows that its code defines."""
+
+    worker_name: str
+    handlers: tuple[str, ...] = ()
+    supported_tasks: tuple[SupportedTask, ...] = ()
+    templates: tuple[dict[str, Any], ...] = ()
+    metadata: WorkerMetadata = WorkerMetadata()
+    protocol_versions: tuple[str, ...] = ("2.0",)
+    connection_info: dict[str, Any] = {}
+    in_hand: tuple[InHand, ...] = ()
+
+
+class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
+    """Where to connect for work and results."""
+
+    steps: str
+    results: str
+
+
+class WorkerLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon refuses to read, in bytes and counts."""
+
+    result_bytes_max: int
+    batch_steps_max: int
+    nesting_max: int
+
+
+class TaskCoverage(msgspec.Struct, frozen=True, kw_only=True):
+    """How a supported task is covered: how many live workers know it, and this one's rank."""
+
+    namespace: str
+    name: str
+    version: str
+    competing_workers: int
+    your_priority_rank: int
+
+
+class TemplateVerdict(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one workflow that a worker or a person offered."""
+
+    full_name: str
+    verdict: str  # published | unchanged | refused
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+class WorkerRegistered(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to RegisterWorker."""
+
+    worker_database_id: int
+    worker_name: str
+    session_id: SessionId
+    topic: str
+    endpoints: DataPlane
+    protocol_version: str
+    core_id: str
+    heartbeat_interval_seconds: float
+    next_heartbeat_expected_at: str
+    credit: int
+    limits: WorkerLimits
+    registered_task_count: int
+    assigned_task_coverage: tuple[TaskCoverage, ...] = ()
+    templates: tuple[TemplateVerdict, ...] = ()
+
+
+class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's sign of life."""
+
+    session_id: SessionId
+    current_load: int = 0
+    in_hand: tuple[InHand, ...] = ()
+    last_publication: int = 0
+    system_stats: dict[str, Any] = {}
+    last_command_processed: str | None = None
+
+
+class HeartbeatReceived(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to WorkerHeartbeat."""
+
+    core_id: str
+    epoch: int
+    next_heartbeat_expected_at: str
+
+
+class WorkerGoodbye(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker leaves; what it still holds goes back."""
+
+    session_id: SessionId
+    reason: str = "stopped"
+    unfinished: tuple[InHand, ...] = ()
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """One message that is in the ledger for good; `step_id` is null for a completion."""
+
+    batch_id: BatchUuid
+    step_id: StepId | None
+    sequence: int | None
+    message_type: str
+    verdict: str
+
+
+class ResultsRecorded(msgspec.Struct, frozen=True, kw_only=True):
+    """Daemon to worker, after the commit: these messages need not be kept any longer."""
+
+    session_id: SessionId
+    recorded: tuple[Recorded, ...]
+
+
+# What a client asks.
+
+
+class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One task to be created; `identity` makes a repeated submission the same task."""
+
+    namespace: str
+    name: str
+    version: str | None = None  # the newest when left out
+    context: msgspec.Raw = EMPTY
+    identity: str | None = None
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    initiator: str | None = None
+    source_system: str | None = None
+    reason: str | None = None
+    correlation_id: str | None = None
+
+
+class InitializeTask(msgspec.Struct, frozen=True, kw_only=True):
+    """Create one task."""
+
+    task_request: TaskRequest
+
+
+class GraphEdge(msgspec.Struct, frozen=True, kw_only=True, rename={"from_step": "from", "to_step": "to"}):
+    """`to` waits for `from`."""
+
+    from_step: str
+    to_step: str
+
+
+class WorkflowGraph(msgspec.Struct, frozen=True, kw_only=True):
+    """Step names and who waits for whom."""
+
+    steps: tuple[str, ...]
+    edges: tuple[GraphEdge, ...]
+
+
+class TaskInitialized(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to InitializeTask; `duplicate`: the task was there already."""
+
+    task_id: TaskId
+    duplicate: bool
+    named_task: str
+    step_count: int
+    workflow_graph: WorkflowGraph
+
+
+class PublishTemplates(msgspec.Struct, frozen=True, kw_only=True):
+    """Make these task templates known to the database."""
+
+    templates: tuple[dict[str, Any], ...]
+
+
+class TemplatesPublished(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to PublishTemplates, one verdict each, in order."""
+
+    verdicts: tuple[TemplateVerdict, ...]
+
+
+class GetTask(msgspec.Struct, frozen=True, kw_only=True):
+    """One task with its steps."""
+
+    task_id: TaskId
+
+
+class ListTasks(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first; every filter is optional."""
+
+    namespace: str | None = None
+    name: str | None = None
+    state: str | None = None
+    limit: int = 50
+    before_task_id: int | None = None
+
+
+class HealthCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """Is the daemon well? Answered from a snapshot, whatever the rest does."""
+
+    diagnostic_level: str = "basic"
+    include_worker_status: bool = False
+    include_ready_task_count: bool = False
