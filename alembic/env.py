@@ -1,0 +1,50 @@
+"""Runs the migrations: on the connection that was handed over, or on the database of the settings."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from alembic import context
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from tasker_zmq.store.tables import Base
+
+LOCK_TIMEOUT = "2s"
+
+
+@contextmanager
+def connection() -> Iterator[Connection]:
+    """The connection given in `config.attributes`, or one of our own to the configured database."""
+    given = context.config.attributes.get("connection")
+    if given is not None:
+        yield given
+        return
+    from tasker_zmq.settings import load
+    from tasker_zmq.store.provision import database_server
+
+    settings = load(config=None, environment=None, variables=os.environ, overrides={}).settings
+    with database_server(settings.database.url, data_dir=settings.database.data_dir, keep=True) as server:
+        engine = create_engine(server.url, poolclass=NullPool)
+        with engine.begin() as own:
+            yield own
+
+
+def ours(entity: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
+    """Whether autogenerate looks at it: partitions come and go and are not part of the schema."""
+    return not (kind == "table" and reflected and compare_to is None and "_p2" in (name or ""))
+
+
+with connection() as open_connection:
+    if not context.config.attributes.get("compare_only"):
+        open_connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+    context.configure(
+        connection=open_connection,
+        target_metadata=Base.metadata,
+        include_object=ours,
+        compare_type=True,
+        transaction_per_migration=False,
+    )
+    with context.begin_transaction():
+        context.run_migrations()

@@ -1,0 +1,1 @@
+"""Tables and statements: rows in, rows out; no decisions and no messages."""

@@ -1,0 +1,128 @@
+"""Which schema the database has, which this program knows, and the way from one to the other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.pool import NullPool
+
+from tasker_zmq.errors import SchemaVersionError
+
+PARTITIONED = ("tasker_step_execution_batch_received_results", "tasker_worker_command_audit")
+WEEKS_AHEAD = 4
+MIGRATION_LOCK = 128_006_194  # any number nobody else uses
+
+
+@dataclass(frozen=True)
+class SchemaVersion:
+    """Revisions; `found` is None for a database without our schema."""
+
+    found: str | None
+    wanted: str
+
+    @property
+    def current(self) -> bool:
+        return self.found == self.wanted
+
+
+def migrations_folder() -> Path:
+    """The migrations: beside the package in a checkout, inside it when installed."""
+    package = Path(__file__).resolve().parent.parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "alembic"
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    if connection is not None:
+        config.attributes["connection"] = connection
+    return config
+
+
+def wanted_revision() -> str:
+    """The newest revision that this program brings."""
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    if head is None:
+        raise SchemaVersionError(f"no migrations found in {migrations_folder()}; reinstall tasker-zmq")
+    return head
+
+
+def version(connection: Connection) -> SchemaVersion:
+    found = MigrationContext.configure(connection).get_current_revision()
+    return SchemaVersion(found=found, wanted=wanted_revision())
+
+
+def refuse_unknown(connection: Connection) -> None:
+    """Raise SchemaVersionError unless the schema is the one that this program knows."""
+    state = version(connection)
+    if state.current:
+        return
+    if state.found is None:
+        raise SchemaVersionError(
+            f"the database has no tasker-zmq schema (wanted {state.wanted}); "
+            "run `tasker-zmq db upgrade`"
+        )
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if state.found in known:
+        raise SchemaVersionError(
+            f"the database's schema is {state.found}, older than {state.wanted}; "
+            "run `tasker-zmq db upgrade`"
+        )
+    raise SchemaVersionError(
+        f"the database's schema is {state.found}, which this release does not know (it knows up "
+        f"to {state.wanted}); run the newer tasker-zmq that migrated it"
+    )
+
+
+def upgrade(url: str, *, revision: str = "head") -> None:
+    """Bring the database to `revision`; safe to run twice, and from two processes at once."""
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            command.upgrade(_config(connection), revision)
+    finally:
+        engine.dispose()
+
+
+def downgrade(url: str, *, revision: str) -> None:
+    """Take the database back to `revision` (`base` removes everything)."""
+    engine = create_engine(url, poolclass=NullPool)
+    try:
+        with engine.begin() as connection:
+            command.downgrade(_config(connection), revision)
+    finally:
+        engine.dispose()
+
+
+def drift(connection: Connection) -> list[str]:
+    """Where the database differs from the mapped classes, one line each; empty when nowhere."""
+    from tasker_zmq.store.tables import Base
+
+    context = MigrationContext.configure(
+        connection,
+        opts={
+            "compare_type": True,
+            "include_object": lambda entity, name, kind, reflected, compare_to: not (
+                kind == "table" and reflected and compare_to is None and "_p2" in (name or "")
+            ),
+        },
+    )
+    return [str(difference) for difference in compare_metadata(context, Base.metadata)]
+
+
+def ensure_partitions(connection: Connection, around: object) -> int:
+    """Make the weekly partitions from last week to four weeks ahead; returns how many were missing."""
+    statement = text("SELECT tasker_ensure_partitions(:parent, :around, :ahead)")
+    return sum(
+        connection.execute(
+            statement, {"parent": parent, "around": around, "ahead": WEEKS_AHEAD}
+        ).scalar_one()
+        for parent in PARTITIONED
+    )

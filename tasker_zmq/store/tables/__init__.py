@@ -1,0 +1,53 @@
+"""The schema as mapped classes, one module per family."""
+
+from tasker_zmq.store.tables.batches import (
+    Batch,
+    BatchStep,
+    Discrepancy,
+    ReceivedResult,
+    ReconciliationStatus,
+)
+from tasker_zmq.store.tables.cores import CoordinationLock, Core
+from tasker_zmq.store.tables.declarative import Base
+from tasker_zmq.store.tables.definitions import NamedStep, NamedTask, NamedTaskStep, Namespace
+from tasker_zmq.store.tables.failures import DeadLetter, DeadLetterReason, DeadLetterStatus
+from tasker_zmq.store.tables.transitions import BatchTransition, StepTransition, TaskTransition
+from tasker_zmq.store.tables.work import StepEdge, Task, WorkflowStep
+from tasker_zmq.store.tables.workers import (
+    CommandAudit,
+    Reachability,
+    Registration,
+    RegistrationStatus,
+    SupportedTask,
+    Worker,
+)
+
+__all__ = [
+    "Base",
+    "Batch",
+    "BatchStep",
+    "BatchTransition",
+    "CommandAudit",
+    "CoordinationLock",
+    "Core",
+    "DeadLetter",
+    "DeadLetterReason",
+    "DeadLetterStatus",
+    "Discrepancy",
+    "NamedStep",
+    "NamedTask",
+    "NamedTaskStep",
+    "Namespace",
+    "Reachability",
+    "ReceivedResult",
+    "ReconciliationStatus",
+    "Registration",
+    "RegistrationStatus",
+    "StepEdge",
+    "StepTransition",
+    "SupportedTask",
+    "Task",
+    "TaskTransition",
+    "Worker",
+    "WorkflowStep",
+]

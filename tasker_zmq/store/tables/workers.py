@@ -1,0 +1,133 @@
+"""Who can run what, and who is connected."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tasker_zmq.store.tables.declarative import Base, BigId, one_of
+
+
+class RegistrationStatus(StrEnum):
+    """How a session is doing."""
+
+    REGISTERED = "registered"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DISCONNECTED = "disconnected"
+
+
+class Worker(Base):
+    """A process that runs handlers, known by a lasting name."""
+
+    __tablename__ = "tasker_workers"
+    __table_args__ = (UniqueConstraint("worker_name"), {"comment": "Workers by their lasting names."})
+
+    worker_id: Mapped[BigId]
+    worker_name: Mapped[str]
+    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SupportedTask(Base):
+    """This worker can run that named task."""
+
+    __tablename__ = "tasker_worker_named_tasks"
+    __table_args__ = (UniqueConstraint("worker_id", "named_task_id"), {"comment": "Which worker knows which task."})
+
+    id: Mapped[BigId]
+    worker_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"))
+    named_task_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_named_tasks.named_task_id", ondelete="CASCADE")
+    )
+    configuration: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    priority: Mapped[int] = mapped_column(Integer, server_default=text("100"))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class Registration(Base):
+    """One connection life of a worker: small and hot."""
+
+    __tablename__ = "tasker_worker_registrations"
+    __table_args__ = (
+        UniqueConstraint("session_id"),
+        Index("ix_tasker_worker_registrations_worker_id", "worker_id"),
+        one_of("status", RegistrationStatus),
+        {"comment": "Sessions of workers.", "postgresql_with": {"fillfactor": "50"}},
+    )
+
+    registration_id: Mapped[BigId]
+    worker_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"))
+    session_id: Mapped[str]
+    core_id: Mapped[str]
+    status: Mapped[str]
+    connection_type: Mapped[str]
+    connection_details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    protocol_version: Mapped[str]
+    handlers: Mapped[list[str]] = mapped_column(JSONB, server_default=text("'[]'"))
+    credit: Mapped[int] = mapped_column(Integer)
+    current_load: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    last_heartbeat_at: Mapped[datetime]
+    registered_at: Mapped[datetime]
+    unregistered_at: Mapped[datetime | None]
+
+
+class Reachability(Base):
+    """Whether a core can reach a worker by a transport."""
+
+    __tablename__ = "tasker_worker_transport_availability"
+    __table_args__ = (
+        UniqueConstraint("worker_id", "core_id", "transport_type"),
+        {"comment": "Which core reaches which worker."},
+    )
+
+    id: Mapped[BigId]
+    worker_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"))
+    core_id: Mapped[str]
+    transport_type: Mapped[str]
+    connection_details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    is_reachable: Mapped[bool] = mapped_column(Boolean)
+    last_verified_at: Mapped[datetime]
+
+
+class CommandAudit(Base):
+    """Every command both ways; weekly partitions like the ledger."""
+
+    __tablename__ = "tasker_worker_command_audit"
+    __table_args__ = (
+        PrimaryKeyConstraint("id", "created_at"),
+        Index("ix_tasker_worker_command_audit_correlation_id", "correlation_id"),
+        {"comment": "Commands sent and received.", "postgresql_partition_by": "RANGE (created_at)"},
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity())
+    created_at: Mapped[datetime]
+    core_id: Mapped[str]
+    worker_name: Mapped[str | None]
+    session_id: Mapped[str | None]
+    command_type: Mapped[str]
+    direction: Mapped[str] = mapped_column(Text, comment="sent or received")
+    command_id: Mapped[str]
+    correlation_id: Mapped[str | None]
+    batch_uuid: Mapped[str | None]
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    outcome: Mapped[str | None]
+    execution_time_ms: Mapped[float | None] = mapped_column(Double)
+    envelope: Mapped[Any | None] = mapped_column(JSON)
