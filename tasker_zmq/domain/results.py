@@ -1,0 +1,168 @@
+"""What a worker's word about a step means for that step: the one place that decides it.
+
+Workers speak in result statuses, steps live in step states; the two meet here and nowhere else.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final, assert_never
+
+from tasker_zmq.domain.retry import asked_attempt_at, next_attempt_at
+from tasker_zmq.domain.states import StepEvent, StepState
+from tasker_zmq.domain.template import Backoff
+
+
+class ResultStatus(StrEnum):
+    """What a worker says; never a step's state."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+
+
+class Verdict(StrEnum):
+    """What became of a received message."""
+
+    APPLIED = "applied"
+    NOTED = "noted"  # a sign of life: it moves nothing, so it must not count as the one applied
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    LATE = "late"
+    UNKNOWN_BATCH = "unknown_batch"
+    REJECTED = "rejected"
+
+
+class DeadLetterReason(StrEnum):
+    """Why nobody will try a step, or a message, again."""
+
+    MAX_ATTEMPTS_EXCEEDED = "max_attempts_exceeded"
+    PERMANENT_ERROR = "permanent_error"
+    MAX_LOSSES_EXCEEDED = "max_losses_exceeded"
+    IN_DOUBT = "in_doubt"
+    UNDECODABLE = "undecodable"
+    MANUAL = "manual"
+
+
+_STATUSES: Final = {
+    "completed": ResultStatus.COMPLETED,
+    "complete": ResultStatus.COMPLETED,
+    "success": ResultStatus.COMPLETED,
+    "failed": ResultStatus.FAILED,
+    "error": ResultStatus.FAILED,
+    "in_progress": ResultStatus.IN_PROGRESS,
+}
+
+
+def result_status(word: str) -> ResultStatus | None:
+    """The status that a worker's word stands for; None when no worker we know says it."""
+    return _STATUSES.get(word)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What the message says; `retryable` is None when it says nothing about that."""
+
+    status: ResultStatus
+    retryable: bool | None = None
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFacts:
+    """The step as it is now; `attempts` counts its sendings, the one reported on included."""
+
+    state: StepState
+    in_current_batch: bool
+    attempts: int
+    retry_limit: int
+    retryable: bool
+    backoff: Backoff
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDecision:
+    """What to do with the step; without an event it stays as it is."""
+
+    verdict: Verdict
+    event: StepEvent | None = None
+    next_attempt_at: datetime | None = None
+    dead_letter_reason: DeadLetterReason | None = None
+    reason: str = ""
+
+
+def decide(
+    outcome: Outcome, step: StepFacts, *, now: datetime, chance: float, jitter: float
+) -> StepDecision:
+    """What `outcome` does to `step`; `chance` in [0, 1) and `jitter` spread the retries."""
+    if not step.in_current_batch:
+        return StepDecision(
+            verdict=Verdict.STALE, reason="the step was sent again in another batch since"
+        )
+    if step.state is not StepState.IN_PROGRESS:
+        return _not_in_progress(step.state)
+    match outcome.status:
+        case ResultStatus.COMPLETED:
+            return StepDecision(verdict=Verdict.APPLIED, event=StepEvent.COMPLETE)
+        case ResultStatus.IN_PROGRESS:
+            return StepDecision(verdict=Verdict.NOTED)
+        case ResultStatus.FAILED:
+            return decide_failure(outcome, step, now=now, chance=chance, jitter=jitter)
+        case _:
+            assert_never(outcome.status)
+
+
+def decide_failure(
+    outcome: Outcome, step: StepFacts, *, now: datetime, chance: float, jitter: float
+) -> StepDecision:
+    """Another attempt or the end, for a step in progress that failed (or ran out of its time)."""
+    tries = step.retry_limit + 1
+    if outcome.retryable is False:
+        return _ended(DeadLetterReason.PERMANENT_ERROR, "the worker says that trying again is no use")
+    if not step.retryable:
+        return _ended(
+            DeadLetterReason.MAX_ATTEMPTS_EXCEEDED, "the step is declared as not retryable"
+        )
+    if step.attempts >= tries:
+        return _ended(
+            DeadLetterReason.MAX_ATTEMPTS_EXCEEDED, f"attempt {step.attempts} of {tries} failed"
+        )
+    if outcome.retry_after_seconds is None:
+        due = next_attempt_at(
+            step.backoff, attempt=step.attempts, failed_at=now, chance=chance, jitter=jitter
+        )
+    else:
+        due = asked_attempt_at(failed_at=now, retry_after_seconds=outcome.retry_after_seconds)
+    return StepDecision(
+        verdict=Verdict.APPLIED,
+        event=StepEvent.POSTPONE,
+        next_attempt_at=due,
+        reason=f"attempt {step.attempts} of {tries} failed",
+    )
+
+
+def _ended(dead_letter_reason: DeadLetterReason, reason: str) -> StepDecision:
+    return StepDecision(
+        verdict=Verdict.APPLIED,
+        event=StepEvent.FAIL,
+        dead_letter_reason=dead_letter_reason,
+        reason=reason,
+    )
+
+
+def _not_in_progress(state: StepState) -> StepDecision:
+    """A resend when an outcome put the step there; too late when a person or a doubt did."""
+    match state:
+        case StepState.CANCELLED | StepState.RESOLVED_MANUALLY | StepState.IN_DOUBT:
+            verdict = Verdict.LATE
+        case (
+            StepState.COMPLETE
+            | StepState.ERROR
+            | StepState.WAITING_FOR_RETRY
+            | StepState.PENDING
+            | StepState.IN_PROGRESS
+        ):
+            verdict = Verdict.DUPLICATE
+        case _:
+            assert_never(state)
+    return StepDecision(verdict=verdict, reason=f"the step is '{state}' already")
