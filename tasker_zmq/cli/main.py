@@ -1,0 +1,108 @@
+"""`tasker-zmq`: global options, and subcommands that are imported only when one is used."""
+
+import difflib
+import importlib
+import importlib.util
+import io
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from tasker_zmq.cli.failures import run
+from tasker_zmq.cli.invocation import Invocation
+
+_PACKAGE: Final = "tasker_zmq.cli"
+
+
+@dataclass(frozen=True)
+class Subcommand:
+    """Where a subcommand lives, and its line in the help: neither needs its import."""
+
+    target: str  # module of this package, colon, attribute
+    summary: str
+
+    def is_there(self) -> bool:
+        module = self.target.partition(":")[0]
+        return importlib.util.find_spec(f"{_PACKAGE}.{module}") is not None
+
+    def load(self) -> click.Command:
+        module, _, attribute = self.target.partition(":")
+        command = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
+        if not isinstance(command, click.Command):
+            raise TypeError(f"{_PACKAGE}.{self.target} is no click command")
+        return command
+
+
+SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
+    "daemon": Subcommand("daemon:daemon", "Run the daemon in the foreground."),
+    "run": Subcommand("daemon:daemon", "The same as daemon."),
+    "demo": Subcommand("demo:demo", "Run an order fulfilment from end to end, and clean up."),
+    "tasks": Subcommand("tasks:tasks", "Submit, list, show and watch tasks."),
+    "steps": Subcommand("steps:steps", "Show steps with their attempts and results."),
+    "batches": Subcommand("batches:batches", "List and show batches of steps."),
+    "ledger": Subcommand("ledger:ledger", "Read every message as it was received."),
+    "workers": Subcommand("workers:workers", "List the workers and how they are."),
+    "workflows": Subcommand("workflows:workflows", "Validate, publish, list and draw workflows."),
+    "db": Subcommand("db:db", "Migrate and check the database's schema."),
+    "config": Subcommand("config:config", "Show, check and explain the settings."),
+    "doctor": Subcommand("doctor:doctor", "Check what is needed, with the fix for what is not."),
+    "health": Subcommand("health:health", "Ask a running daemon how it is."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group that knows its subcommands' names and help before it imports any of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [name for name, each in SUBCOMMANDS.items() if each.is_there()]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        known = SUBCOMMANDS.get(cmd_name)
+        return known.load() if known is not None and known.is_there() else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        known = self.list_commands(ctx)
+        if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
+            close = difflib.get_close_matches(name, known, n=1)
+            way_out = f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(known)}"
+            ctx.fail(f"unknown command '{name}'; {way_out}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(n, SUBCOMMANDS[n].summary) for n in self.list_commands(ctx)])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path),
+    help="Settings file. [default: TASKER_CONFIG, else config/tasker.yaml]",
+)
+@click.option("--env", "environment", help="Environment. [default: TASKER_ENV, else development]")
+@click.option("--database", metavar="URL", help="PostgreSQL to use. [default: TASKER_DATABASE_URL]")
+@click.version_option(package_name="tasker-zmq")
+@click.pass_context
+def tasker_zmq(
+    ctx: click.Context, config_file: Path | None, environment: str | None, database: str | None
+) -> None:
+    """Run workflows whose every step and message is kept in PostgreSQL."""
+    ctx.obj = Invocation(
+        config=config_file, environment=environment, overrides={"database.url": database}
+    )
+
+
+def main() -> NoReturn:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a narrow terminal encoding is no failure
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(tasker_zmq, sys.argv[1:], program="tasker-zmq"))
