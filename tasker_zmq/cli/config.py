@@ -49,7 +49,7 @@ def show(invocation: Invocation, *, origin: bool, output: Output) -> None:
     print_rows(rows, ["setting", "value", *(["origin"] if origin else [])], output=output)
 
 
-def _shown(loaded: Loaded, setting: Setting, *, origin: bool) -> Any:  # noqa: ANN401 - any JSON
+def _shown(loaded: Loaded, setting: Setting, *, origin: bool) -> Any:
     value = loaded.settings.value_of(setting.key)
     if setting.secret and value is not None:
         value = setting.show(value)

@@ -102,7 +102,7 @@ def _say(message: str) -> None:
 
 def _is_debugging() -> bool:
     # Imported late: a failure is rare, and --help should be instant.
-    from tasker_zmq.settings.environment import DEBUG, process_variables  # noqa: PLC0415
+    from tasker_zmq.settings.environment import DEBUG, process_variables
 
     return process_variables().get(DEBUG, "") not in ("", "0")
 

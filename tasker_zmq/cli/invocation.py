@@ -49,7 +49,7 @@ class Invocation:
     def load(self, *, config: Path | None = None, environment: str | None = None) -> "Loaded":
         """Read the settings anew, from another file or for another environment if given."""
         # Imported here, for --help and --version need no settings and should be instant.
-        from tasker_zmq.settings import load, process_variables  # noqa: PLC0415
+        from tasker_zmq.settings import load, process_variables
 
         return load(
             config=config or self.config,

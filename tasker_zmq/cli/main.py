@@ -57,10 +57,10 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
 class LazyGroup(click.Group):
     """A group that knows its subcommands' names and help before it imports any of them."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+    def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for name, each in SUBCOMMANDS.items() if each.is_there()]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         known = SUBCOMMANDS.get(cmd_name)
         return known.load() if known is not None and known.is_there() else None
 

@@ -131,9 +131,9 @@ def _print_table(
     headings: Sequence[str] | None, cells: Sequence[Sequence[object]], *, now: datetime | None
 ) -> None:
     # Imported here: commands that print JSON, and --help, need no rich.
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=headings is not None, pad_edge=False, header_style="bold")
     for index in range(len(cells[0]) if cells else 0):

@@ -93,7 +93,7 @@ def test_a_reader_that_leaves_makes_no_noise() -> None:
         "    for _ in range(100_000): click.echo('line')\n"
         "sys.exit(run(many, [], program='x'))"
     )
-    with subprocess.Popen(  # noqa: S603 - our own program
+    with subprocess.Popen(
         [sys.executable, "-c", program],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     ) as process:  # fmt: skip
