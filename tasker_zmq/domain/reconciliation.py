@@ -117,8 +117,9 @@ def reconcile(
     members = frozenset(batch_steps)
     told = _by_step((each.step_id, each.status, each.output_digest) for each in partials)
     found = [*_gaps(partials)]
+    unknown = DifferenceKind.PARTIAL_NAMES_UNKNOWN_STEP
     found += [
-        Difference(kind=DifferenceKind.PARTIAL_NAMES_UNKNOWN_STEP, step_id=step, partial_says=said.outcome)
+        Difference(kind=unknown, step_id=step, partial_says=said.outcome)
         for step, said in told.items()
         if step not in members
     ]

@@ -118,7 +118,7 @@ def decide_failure(
     """Another attempt or the end, for a step in progress that failed (or ran out of its time)."""
     tries = step.retry_limit + 1
     if outcome.retryable is False:
-        return _ended(DeadLetterReason.PERMANENT_ERROR, "the worker says that trying again is no use")
+        return _ended(DeadLetterReason.PERMANENT_ERROR, "the worker says that no retry helps")
     if not step.retryable:
         return _ended(
             DeadLetterReason.MAX_ATTEMPTS_EXCEEDED, "the step is declared as not retryable"

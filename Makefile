@@ -1,0 +1,70 @@
+# `make` lists the targets. Nothing is needed but make and Python 3.11 or later: each target makes
+# its own virtual environment in .venv the first time. Everything is written inside this folder.
+.DEFAULT_GOAL := help
+.SHELLFLAGS := -eu -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY_TO_RUN := $(VENV)/.installed-embedded
+READY_TO_DEVELOP := $(VENV)/.installed-dev
+PYTHON ?=
+DB ?=
+ARGS ?=
+
+# A cache in the home directory would be a trace outside of this folder.
+export PIP_NO_CACHE_DIR := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+# $(call install,EXTRA,STAMP): the virtual environment with this package in it, as an editable copy.
+define install
+	@sh .ci/make-venv "$(VENV)" "$(PYTHON)"
+	@echo "installing tasker-zmq[$(1)] into $(VENV)"
+	@$(BIN)/python -m pip install --quiet --editable '.[$(1)]'
+	@touch $(2)
+endef
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: setup
+setup: $(READY_TO_DEVELOP) ## Make .venv with everything for development
+
+.PHONY: demo
+demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) ## Run 25 orders through a daemon and two workers (ARGS="--orders 100")
+	@$(BIN)/tasker-zmq demo $(ARGS)
+
+.PHONY: test
+test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
+	@DB=$(DB) $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(READY_TO_DEVELOP) ## Lint, types, floors and tidiness: fast enough for every commit
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet . || { echo "not formatted as agreed; run 'make format'"; exit 1; }
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@DB=embedded $(BIN)/python -m pytest --quiet --no-header tests/tidy
+
+.PHONY: format
+format: $(READY_TO_DEVELOP) ## Format the code and mend what ruff can mend
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format --quiet .
+
+.PHONY: docs
+docs: $(READY_TO_DEVELOP) ## Write the generated pages of docs/ anew
+	@$(BIN)/python docs/generate.py
+
+.PHONY: clean
+clean: ## Remove .venv, caches and built files
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY_TO_RUN): pyproject.toml
+	$(call install,embedded,$@)
+
+$(READY_TO_DEVELOP): pyproject.toml
+	$(call install,dev,$@)
