@@ -50,7 +50,7 @@ def choose(variables: Mapping[str, str]) -> Choice:
         return Choice(kind=asked, why=f"DB={asked}")
     if asked:
         raise pytest.UsageError(f"wanted DB=docker or DB=embedded, found DB={asked}")
-    if _docker_says("image", "inspect", IMAGE):
+    if _docker_says("compose", "version") and _docker_says("image", "inspect", IMAGE):
         return Choice(kind="docker", why="a Docker engine answers and has the image")
     return Choice(kind="embedded", why="no Docker engine with the image answers; DB= chooses")
 
@@ -91,8 +91,8 @@ def _composed() -> Iterator[str]:
     compose = ["docker", "compose", "--project-name", f"tasker-zmq-tests-{os.getpid()}"]
     variables = os.environ | {"TASKER_POSTGRES_PORT": "0"}  # any free port
 
-    def run(*arguments: str) -> str:
-        finished = subprocess.run(
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [*compose, *arguments],
             check=False,
             capture_output=True,
@@ -101,14 +101,13 @@ def _composed() -> Iterator[str]:
             env=variables,
             timeout=COMPOSE_SECONDS_MAX,
         )
-        if finished.returncode != 0:
-            words = " ".join(arguments)
-            pytest.exit(f"`docker compose {words}` failed: {finished.stderr.strip()}", returncode=3)
-        return finished.stdout.strip()
 
     try:
-        run("up", "--detach", "--wait", "postgres")
-        address = run("port", "postgres", "5432")
+        started = run("up", "--detach", "--wait", "postgres")
+        if started.returncode != 0:
+            words = started.stderr.strip().splitlines() or ["no reason given"]
+            pytest.exit(f"`docker compose up` failed: {words[0]}; or use DB=embedded", returncode=3)
+        address = run("port", "postgres", "5432").stdout.strip()
         yield f"postgresql+psycopg://tasker:tasker@{address}/tasker"
     finally:
         run("down", "--volumes", "--timeout", "1")
