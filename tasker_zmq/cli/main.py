@@ -106,3 +106,7 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):  # a narrow terminal encoding is no failure
             stream.reconfigure(errors="backslashreplace")
     sys.exit(run(tasker_zmq, sys.argv[1:], program="tasker-zmq"))
+
+
+if __name__ == "__main__":
+    main()

@@ -123,6 +123,7 @@ def _step_arrows() -> dict[tuple[StepState, StepEvent], StepState]:
         (s.IN_PROGRESS, e.POSTPONE): s.WAITING_FOR_RETRY,
         (s.WAITING_FOR_RETRY, e.RETRY): s.PENDING,
         (s.IN_PROGRESS, e.FAIL): s.ERROR,
+        (s.PENDING, e.FAIL): s.ERROR,  # it cannot be sent at all
         (s.IN_PROGRESS, e.LOSE): s.PENDING,
         (s.IN_PROGRESS, e.DOUBT): s.IN_DOUBT,
         (s.ERROR, e.RETRY): s.PENDING,
@@ -140,6 +141,7 @@ def _task_arrows() -> dict[tuple[TaskState, TaskEvent], TaskState]:
         (s.PENDING, e.START): s.IN_PROGRESS,
         (s.IN_PROGRESS, e.COMPLETE): s.COMPLETE,
         (s.IN_PROGRESS, e.FAIL): s.ERROR,
+        (s.PENDING, e.FAIL): s.ERROR,  # it cannot be sent at all
         (s.ERROR, e.RETRY): s.IN_PROGRESS,
     }
     for state in (s.PENDING, s.IN_PROGRESS, s.ERROR):

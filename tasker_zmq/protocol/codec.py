@@ -69,6 +69,11 @@ def encode(value: object) -> bytes:
     return _encoder.encode(value)
 
 
+def raw(value: object) -> msgspec.Raw:
+    """A struct as the `data` of a payload."""
+    return msgspec.Raw(_encoder.encode(value))
+
+
 def encode_frame(topic: bytes, value: object) -> bytes:
     """One data-plane frame: `topic`, which ends with a space, then JSON."""
     return topic + _encoder.encode(value)
@@ -119,7 +124,9 @@ def _refuse_odd_values(body: bytes, text: str) -> None:
 def split_topic(frames: Sequence[bytes], frames_max: int) -> tuple[str, bytes]:
     """Topic and body of `TOPIC SPACE JSON`, in one frame or in two; raises ProtocolError."""
     if not 1 <= len(frames) <= frames_max:
-        raise ProtocolError("frame_count", f"{len(frames)} frames, at most {frames_max} make a message")
+        raise ProtocolError(
+            "frame_count", f"{len(frames)} frames, at most {frames_max} make a message"
+        )
     if len(frames) == 1:
         head, space, body = frames[0].partition(b" ")
         if not space:

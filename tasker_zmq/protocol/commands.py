@@ -229,7 +229,9 @@ class InitializeTask(msgspec.Struct, frozen=True, kw_only=True):
     task_request: TaskRequest
 
 
-class GraphEdge(msgspec.Struct, frozen=True, kw_only=True, rename={"from_step": "from", "to_step": "to"}):
+class GraphEdge(
+    msgspec.Struct, frozen=True, kw_only=True, rename={"from_step": "from", "to_step": "to"}
+):
     """`to` waits for `from`."""
 
     from_step: str

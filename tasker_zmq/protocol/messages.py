@@ -61,7 +61,9 @@ class StepError(msgspec.Struct, frozen=True, kw_only=True):
     retry_after_seconds: float | None = None
 
 
-class PartialResult(msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="partial_result"):
+class PartialResult(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="partial_result"
+):
     """A worker reports one step of a batch, the moment it ends (or starts: `in_progress`)."""
 
     batch_id: BatchUuid
@@ -89,7 +91,9 @@ class StepSummary(msgspec.Struct, frozen=True, kw_only=True):
     output_digest: str | None = None
 
 
-class BatchCompletion(msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="batch_completion"):
+class BatchCompletion(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="batch_completion"
+):
     """A worker's closing account of a batch, sent once all its steps have ended."""
 
     batch_id: BatchUuid
@@ -106,7 +110,9 @@ class BatchCompletion(msgspec.Struct, frozen=True, kw_only=True, tag_field="mess
     worker_performance_stats: dict[str, Any] | None = None
 
 
-class BatchError(msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="batch_error"):
+class BatchError(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="batch_error"
+):
     """The worker could not process the batch at all."""
 
     batch_id: BatchUuid
@@ -133,7 +139,9 @@ class OldStepResult(msgspec.Struct, frozen=True, kw_only=True):
     metadata: OldStepMetadata | None = None
 
 
-class OldResponse(msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="results"):
+class OldResponse(
+    msgspec.Struct, frozen=True, kw_only=True, tag_field="message_type", tag="results"
+):
     """The older one-shot response of the `results` topic: partial results and completion in one."""
 
     batch_id: BatchUuid

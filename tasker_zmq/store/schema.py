@@ -49,7 +49,9 @@ def wanted_revision() -> str:
     """The newest revision that this program brings."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     if head is None:
-        raise SchemaVersionError(f"no migrations found in {migrations_folder()}; reinstall tasker-zmq")
+        raise SchemaVersionError(
+            f"no migrations found in {migrations_folder()}; reinstall tasker-zmq"
+        )
     return head
 
 
@@ -109,8 +111,8 @@ def drift(connection: Connection) -> list[str]:
         connection,
         opts={
             "compare_type": True,
-            "include_object": lambda entity, name, kind, reflected, compare_to: not (
-                kind == "table" and reflected and compare_to is None and "_p2" in (name or "")
+            "include_object": lambda entity, name, kind, reflected, compare_to: (
+                not (kind == "table" and reflected and compare_to is None and "_p2" in (name or ""))
             ),
         },
     )
@@ -119,7 +121,7 @@ def drift(connection: Connection) -> list[str]:
 
 def ensure_partitions(connection: Connection, around: object) -> int:
     """Make the weekly partitions from last week to four weeks ahead; returns how many were missing."""
-    statement = text("SELECT tasker_ensure_partitions(:parent, :around, :ahead)")
+    statement = text("SELECT tasker_ensure_partitions(:parent, :around, CAST(:ahead AS integer))")
     return sum(
         connection.execute(
             statement, {"parent": parent, "around": around, "ahead": WEEKS_AHEAD}

@@ -5,12 +5,11 @@ from tasker_zmq.store.tables.batches import (
     BatchStep,
     Discrepancy,
     ReceivedResult,
-    ReconciliationStatus,
 )
 from tasker_zmq.store.tables.cores import CoordinationLock, Core
 from tasker_zmq.store.tables.declarative import Base
 from tasker_zmq.store.tables.definitions import NamedStep, NamedTask, NamedTaskStep, Namespace
-from tasker_zmq.store.tables.failures import DeadLetter, DeadLetterReason, DeadLetterStatus
+from tasker_zmq.store.tables.failures import DeadLetter, DeadLetterStatus
 from tasker_zmq.store.tables.transitions import BatchTransition, StepTransition, TaskTransition
 from tasker_zmq.store.tables.work import StepEdge, Task, WorkflowStep
 from tasker_zmq.store.tables.workers import (
@@ -31,7 +30,6 @@ __all__ = [
     "CoordinationLock",
     "Core",
     "DeadLetter",
-    "DeadLetterReason",
     "DeadLetterStatus",
     "Discrepancy",
     "NamedStep",
@@ -40,7 +38,6 @@ __all__ = [
     "Namespace",
     "Reachability",
     "ReceivedResult",
-    "ReconciliationStatus",
     "Registration",
     "RegistrationStatus",
     "StepEdge",

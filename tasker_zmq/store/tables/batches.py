@@ -1,7 +1,6 @@
 """What was sent to whom and what came back: the seeds' batch tables, the ledger, discrepancies."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -22,6 +21,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
+from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.domain.states import OPEN_BATCH_STATES, BatchState
 from tasker_zmq.store.tables.declarative import Base, BigId, one_of
 
@@ -32,30 +32,32 @@ _UNSETTLED = text(
 )
 
 
-class ReconciliationStatus(StrEnum):
-    """What became of comparing a batch's two accounts."""
-
-    PENDING = "pending"
-    CONSISTENT = "consistent"
-    DISCREPANCY = "discrepancy"
-
-
 class Batch(Base):
     """Steps sent together to one worker session."""
 
     __tablename__ = "tasker_step_execution_batches"
     __table_args__ = (
         UniqueConstraint("batch_uuid"),
-        Index("ix_tasker_step_execution_batches_unsettled", "batch_id", postgresql_where=_UNSETTLED),
-        Index("ix_tasker_step_execution_batches_task_id", "task_id", postgresql_where=text("task_id IS NOT NULL")),
+        Index(
+            "ix_tasker_step_execution_batches_unsettled", "batch_id", postgresql_where=_UNSETTLED
+        ),
+        Index(
+            "ix_tasker_step_execution_batches_task_id",
+            "task_id",
+            postgresql_where=text("task_id IS NOT NULL"),
+        ),
         one_of("state", BatchState),
         one_of("reconciliation_status", ReconciliationStatus),
         {"comment": "Batches of steps.", "postgresql_with": {"fillfactor": "70"}},
     )
 
     batch_id: Mapped[BigId]
-    batch_uuid: Mapped[str] = mapped_column(Uuid(as_uuid=False), comment="UUIDv7; its name on the wire.")
-    task_id: Mapped[int | None] = mapped_column(BigInteger, comment="Null when steps of several tasks share it.")
+    batch_uuid: Mapped[str] = mapped_column(
+        Uuid(as_uuid=False), comment="UUIDv7; its name on the wire."
+    )
+    task_id: Mapped[int | None] = mapped_column(
+        BigInteger, comment="Null when steps of several tasks share it."
+    )
     handler_class: Mapped[str | None] = mapped_column(Text, comment="Null when mixed.")
     registration_id: Mapped[int | None] = mapped_column(BigInteger)
     session_id: Mapped[str]
@@ -108,7 +110,11 @@ class ReceivedResult(Base):
     __tablename__ = "tasker_step_execution_batch_received_results"
     __table_args__ = (
         PrimaryKeyConstraint("id", "received_at"),
-        Index("ix_tasker_received_results_batch_id", "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+        Index(
+            "ix_tasker_received_results_batch_id",
+            "batch_id",
+            postgresql_where=text("batch_id IS NOT NULL"),
+        ),
         {
             "comment": "The ledger of received messages; weekly partitions.",
             "postgresql_partition_by": "RANGE (received_at)",
@@ -130,7 +136,9 @@ class ReceivedResult(Base):
     processed_at: Mapped[datetime]
     processing_errors: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     raw_message_json: Mapped[Any | None] = mapped_column(JSON, comment="Verbatim.")
-    raw_bytes: Mapped[bytes | None] = mapped_column(LargeBinary, comment="When it is not JSON; first 4 kB.")
+    raw_bytes: Mapped[bytes | None] = mapped_column(
+        LargeBinary, comment="When it is not JSON; first 4 kB."
+    )
 
 
 class Discrepancy(Base):

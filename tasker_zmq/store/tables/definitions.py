@@ -3,7 +3,16 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Double, ForeignKey, Integer, Text, UniqueConstraint, text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Double,
+    ForeignKey,
+    Integer,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -70,7 +79,9 @@ class NamedTaskStep(Base):
     )
 
     named_task_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_named_tasks.named_task_id", ondelete="CASCADE"), primary_key=True
+        BigInteger,
+        ForeignKey("tasker_named_tasks.named_task_id", ondelete="CASCADE"),
+        primary_key=True,
     )
     named_step_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("tasker_named_steps.named_step_id"), primary_key=True

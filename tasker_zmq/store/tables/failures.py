@@ -8,18 +8,8 @@ from sqlalchemy import BigInteger, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
+from tasker_zmq.domain.results import DeadLetterReason
 from tasker_zmq.store.tables.declarative import Base, BigId, one_of
-
-
-class DeadLetterReason(StrEnum):
-    """Why nobody will retry it."""
-
-    MAX_ATTEMPTS_EXCEEDED = "max_attempts_exceeded"
-    PERMANENT_ERROR = "permanent_error"
-    MAX_LOSSES_EXCEEDED = "max_losses_exceeded"
-    IN_DOUBT = "in_doubt"
-    UNDECODABLE = "undecodable"
-    MANUAL = "manual"
 
 
 class DeadLetterStatus(StrEnum):
@@ -36,7 +26,12 @@ class DeadLetter(Base):
 
     __tablename__ = "tasker_dead_letters"
     __table_args__ = (
-        Index("ix_tasker_dead_letters_open", "fingerprint", "dead_letter_id", postgresql_where=text("status = 'open'")),
+        Index(
+            "ix_tasker_dead_letters_open",
+            "fingerprint",
+            "dead_letter_id",
+            postgresql_where=text("status = 'open'"),
+        ),
         Index("ix_tasker_dead_letters_workflow_step_id", "workflow_step_id"),
         one_of("reason", DeadLetterReason),
         one_of("status", DeadLetterStatus),

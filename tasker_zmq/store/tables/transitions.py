@@ -34,7 +34,9 @@ class StepTransition(Base):
     __table_args__ = ({"comment": "Changes of step states."},)
 
     workflow_step_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"), primary_key=True
+        BigInteger,
+        ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"),
+        primary_key=True,
     )
     sort_key: Mapped[int] = mapped_column(Integer, primary_key=True)
     from_state: Mapped[str | None]
@@ -59,7 +61,9 @@ class BatchTransition(Base):
     )
 
     batch_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_step_execution_batches.batch_id", ondelete="CASCADE"), primary_key=True
+        BigInteger,
+        ForeignKey("tasker_step_execution_batches.batch_id", ondelete="CASCADE"),
+        primary_key=True,
     )
     sort_key: Mapped[int] = mapped_column(Integer, primary_key=True)
     most_recent: Mapped[bool] = mapped_column(Boolean)

@@ -26,13 +26,19 @@ class Task(Base):
             postgresql_where=text("identity IS NOT NULL"),
         ),
         Index("ix_tasker_tasks_open", text("priority DESC"), "task_id", postgresql_where=_OPEN),
-        Index("ix_tasker_tasks_parent_task_id", "parent_task_id", postgresql_where=text("parent_task_id IS NOT NULL")),
+        Index(
+            "ix_tasker_tasks_parent_task_id",
+            "parent_task_id",
+            postgresql_where=text("parent_task_id IS NOT NULL"),
+        ),
         one_of("state", TaskState),
         {"comment": "Runs of named tasks.", "postgresql_with": {"fillfactor": "80"}},
     )
 
     task_id: Mapped[BigId]
-    named_task_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_named_tasks.named_task_id"))
+    named_task_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_named_tasks.named_task_id")
+    )
     state: Mapped[str]
     priority: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     paused: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
@@ -80,7 +86,9 @@ class WorkflowStep(Base):
     )
 
     workflow_step_id: Mapped[BigId]
-    task_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_tasks.task_id", ondelete="CASCADE"))
+    task_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_tasks.task_id", ondelete="CASCADE")
+    )
     named_step_id: Mapped[int] = mapped_column(BigInteger)
     name: Mapped[str]
     state: Mapped[str]
@@ -109,11 +117,18 @@ class StepEdge(Base):
     """`to_step` waits for `from_step`."""
 
     __tablename__ = "tasker_workflow_step_edges"
-    __table_args__ = (Index("ix_tasker_workflow_step_edges_to_step_id", "to_step_id"), {"comment": "Who waits for whom."})
+    __table_args__ = (
+        Index("ix_tasker_workflow_step_edges_to_step_id", "to_step_id"),
+        {"comment": "Who waits for whom."},
+    )
 
     from_step_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"), primary_key=True
+        BigInteger,
+        ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"),
+        primary_key=True,
     )
     to_step_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"), primary_key=True
+        BigInteger,
+        ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"),
+        primary_key=True,
     )

@@ -36,11 +36,16 @@ class Worker(Base):
     """A process that runs handlers, known by a lasting name."""
 
     __tablename__ = "tasker_workers"
-    __table_args__ = (UniqueConstraint("worker_name"), {"comment": "Workers by their lasting names."})
+    __table_args__ = (
+        UniqueConstraint("worker_name"),
+        {"comment": "Workers by their lasting names."},
+    )
 
     worker_id: Mapped[BigId]
     worker_name: Mapped[str]
-    metadata_: Mapped[dict[str, Any]] = mapped_column("metadata", JSONB, server_default=text("'{}'"))
+    metadata_: Mapped[dict[str, Any]] = mapped_column(
+        "metadata", JSONB, server_default=text("'{}'")
+    )
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -49,10 +54,15 @@ class SupportedTask(Base):
     """This worker can run that named task."""
 
     __tablename__ = "tasker_worker_named_tasks"
-    __table_args__ = (UniqueConstraint("worker_id", "named_task_id"), {"comment": "Which worker knows which task."})
+    __table_args__ = (
+        UniqueConstraint("worker_id", "named_task_id"),
+        {"comment": "Which worker knows which task."},
+    )
 
     id: Mapped[BigId]
-    worker_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"))
+    worker_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE")
+    )
     named_task_id: Mapped[int] = mapped_column(
         BigInteger, ForeignKey("tasker_named_tasks.named_task_id", ondelete="CASCADE")
     )
@@ -74,7 +84,9 @@ class Registration(Base):
     )
 
     registration_id: Mapped[BigId]
-    worker_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"))
+    worker_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE")
+    )
     session_id: Mapped[str]
     core_id: Mapped[str]
     status: Mapped[str]
@@ -99,7 +111,9 @@ class Reachability(Base):
     )
 
     id: Mapped[BigId]
-    worker_id: Mapped[int] = mapped_column(BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"))
+    worker_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE")
+    )
     core_id: Mapped[str]
     transport_type: Mapped[str]
     connection_details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))

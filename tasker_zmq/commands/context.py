@@ -1,0 +1,35 @@
+"""What command handlers work with."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tasker_zmq.domain.ids import NamedTaskId
+from tasker_zmq.pipeline.state import Changes, CoreState
+from tasker_zmq.pipeline.tick import Answers
+from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
+from tasker_zmq.protocol.commands import DataPlane
+
+
+@dataclass
+class Desk:
+    """The daemon's side of all commands: its memory and its numbers."""
+
+    state: CoreState
+    tuning: Tuning
+    environment: str
+    endpoints: DataPlane
+    make_uuid: UuidMaker
+    newest: dict[tuple[str, str, str], NamedTaskId] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """One tick's round of commands: one transaction, one `now`."""
+
+    desk: Desk
+    connection: Connection
+    changes: Changes
+    now: datetime
+    answers: Answers

@@ -1,0 +1,210 @@
+"""InitializeTask: contexts checked against their schemas, tasks created by the set."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import orjson
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.protocols import Validator
+from jsonschema.validators import Draft202012Validator, validator_for
+from referencing import Registry
+from referencing.exceptions import Unresolvable
+
+from tasker_zmq.commands.context import Sitting
+from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
+from tasker_zmq.domain.ids import NamedTaskId, TaskId
+from tasker_zmq.errors import ProtocolError
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import (
+    GraphEdge,
+    InitializeTask,
+    TaskInitialized,
+    TaskRequest,
+    WorkflowGraph,
+)
+from tasker_zmq.store import definitions as definition_store
+from tasker_zmq.store import steps as step_store
+from tasker_zmq.store.definitions import Definition
+from tasker_zmq.store.steps import NewTask
+
+REPLY = "TaskInitialized"
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    asked: Asked
+    definition: Definition
+    identity: str
+    task: NewTask
+
+
+def initialize_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
+    """Create the tasks of all the commands in one statement; each gets an answer of its own."""
+    wanted: list[_Wanted] = []
+    for each in asked:
+        try:
+            _check_open(sitting)
+            request = codec.decode_data(each.command.payload.data, InitializeTask).task_request
+            wanted.append(_check(sitting, each, request))
+        except ProtocolError as error:
+            _refuse(sitting, each, CommandRefusedError("invalid", str(error)))
+        except CommandRefusedError as error:
+            _refuse(sitting, each, error)
+    if wanted:
+        _create(sitting, wanted)
+
+
+def _check_open(sitting: Sitting) -> None:
+    if sitting.desk.state.draining:
+        raise CommandRefusedError(
+            "busy", "this daemon is stopping", hint="ask again once a daemon is up"
+        )
+
+
+def _refuse(sitting: Sitting, asked: Asked, error: CommandRefusedError) -> None:
+    sitting.answers.letters.append(refusal(asked, error, core_id=sitting.desk.state.core_id))
+
+
+def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
+    definition = find(sitting, request)
+    context = bytes(request.context)
+    _check_context(context, definition)
+    # A command that is sent twice is one task, also when its sender gave no identity.
+    identity = request.identity or f"command:{asked.command.command_id}"
+    if "\x00" in identity:
+        raise CommandRefusedError("invalid", "the identity holds a NUL character")
+    task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
+    task = NewTask(
+        task_id=TaskId(task_id),
+        named_task_id=definition.named_task_id,
+        context=context.decode(),
+        identity=identity,
+        priority=request.priority,
+        tags=orjson.dumps(request.tags).decode(),
+        initiator=request.initiator or _source(asked),
+        source_system=request.source_system,
+        reason=request.reason,
+        correlation_id=request.correlation_id or asked.command.correlation_id,
+    )
+    return _Wanted(asked, definition, identity, task)
+
+
+def _source(asked: Asked) -> str | None:
+    source = asked.command.metadata.source
+    return source.id if source else None
+
+
+def find(sitting: Sitting, request: TaskRequest) -> Definition:
+    """The definition that a request names; the newest version when it names none."""
+    known = sitting.desk.newest
+    key = (request.namespace, request.name, request.version or "")
+    if request.version and key in known:
+        return sitting.desk.state.definition(sitting.connection, known[key])
+    found = definition_store.find(
+        sitting.connection, namespace=request.namespace, name=request.name, version=request.version
+    )
+    if found is None:
+        raise _unknown(sitting, request)
+    if request.version:
+        sitting.changes.then(lambda: known.__setitem__(key, found.named_task_id))
+    return found
+
+
+def _unknown(sitting: Sitting, request: TaskRequest) -> CommandRefusedError:
+    version = f"@{request.version}" if request.version else ""
+    wanted = f"{request.namespace}/{request.name}{version}"
+    names = definition_store.names(sitting.connection)
+    near = difflib.get_close_matches(wanted, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{near[0]}'?" if near else "publish it: tasker-zmq workflows publish FILE"
+    return CommandRefusedError("not_found", f"no workflow '{wanted}' is published", hint=hint)
+
+
+def _check_context(context: bytes, definition: Definition) -> None:
+    try:
+        value = orjson.loads(context)
+    except orjson.JSONDecodeError as error:
+        raise CommandRefusedError("invalid", f"the context is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        kind = type(value).__name__
+        raise CommandRefusedError("invalid", f"the context must be a JSON object, not {kind}")
+    if b"\\u0000" in context:
+        raise CommandRefusedError(
+            "invalid", "the context holds a NUL character, which PostgreSQL cannot keep"
+        )
+    if definition.input_schema is None:
+        return
+    validator = _validator(definition.named_task_id, orjson.dumps(definition.input_schema))
+    try:
+        found = best_match(validator.iter_errors(value))
+    except Unresolvable as error:
+        raise CommandRefusedError(
+            "invalid_schema", f"the input schema of {definition.full_name} refers to {error.ref}"
+        ) from None
+    if found is not None:
+        raise CommandRefusedError(
+            "invalid_context",
+            f"the context does not fit {definition.full_name}: {_explain(found)}",
+            hint=f"tasker-zmq workflows show {definition.full_name}",
+        )
+
+
+@lru_cache(maxsize=512)
+def _validator(_named_task_id: NamedTaskId, schema_json: bytes) -> Validator:
+    schema: dict[str, Any] = orjson.loads(schema_json)
+    kind = validator_for(schema, default=Draft202012Validator)
+    # An empty registry: a schema may refer to itself, never to an address on the network.
+    return kind(schema, registry=Registry())
+
+
+def _explain(error: ValidationError) -> str:
+    place = error.json_path
+    return f"at {place}: {error.message[:300]}"
+
+
+def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
+    created = step_store.create(
+        sitting.connection,
+        [each.task for each in wanted],
+        core_id=sitting.desk.state.core_id,
+        now=sitting.now,
+    )
+    sitting.answers.ready += created.ready
+    missing = [each for each in wanted if each.task.task_id not in created.task_ids]
+    existing = (
+        step_store.find_by_identity(
+            sitting.connection,
+            [(each.definition.named_task_id, each.identity) for each in missing],
+        )
+        if missing
+        else {}
+    )
+    for each in wanted:
+        is_new = each.task.task_id in created.task_ids
+        task_id = (
+            each.task.task_id if is_new else existing[each.definition.named_task_id, each.identity]
+        )
+        reply = TaskInitialized(
+            task_id=task_id,
+            duplicate=not is_new,
+            named_task=each.definition.full_name,
+            step_count=len(each.definition.steps),
+            workflow_graph=graph(each.definition),
+        )
+        sitting.answers.letters.append(
+            success(each.asked, REPLY, reply, core_id=sitting.desk.state.core_id)
+        )
+
+
+def graph(definition: Definition) -> WorkflowGraph:
+    """Who waits for whom."""
+    return WorkflowGraph(
+        steps=tuple(step.name for step in definition.steps),
+        edges=tuple(
+            GraphEdge(from_step=parent, to_step=step.name)
+            for step in definition.steps
+            for parent in step.depends_on
+        ),
+    )

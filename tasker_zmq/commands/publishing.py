@@ -1,0 +1,108 @@
+"""PublishTemplates: makes workflows known, refuses what would change a definition under its tasks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasker_zmq.commands.context import Sitting
+from tasker_zmq.domain.graph import sinks, topological_order
+from tasker_zmq.domain.ids import NamedTaskId
+from tasker_zmq.domain.template import StepTemplate, TaskTemplate
+from tasker_zmq.protocol.commands import PublishTemplates, TemplatesPublished, TemplateVerdict
+from tasker_zmq.store import definitions as store
+from tasker_zmq.store.definitions import NewDefinition, NewStepDefinition
+from tasker_zmq.templates import digest, load_mapping
+
+PUBLISHED = "published"
+UNCHANGED = "unchanged"
+REPLACED = "replaced"
+REFUSED = "refused"
+
+
+def publish_templates(sitting: Sitting, asked: PublishTemplates) -> TemplatesPublished:
+    """One verdict per template, in order."""
+    return TemplatesPublished(
+        verdicts=tuple(publish(sitting, mapping) for mapping in asked.templates)
+    )
+
+
+def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
+    """Publish one template unless it is there already or would change what tasks are pinned to."""
+    name = str(mapping.get("name", "a nameless template"))
+    loaded = load_mapping(mapping, source=name, environment=sitting.desk.environment)
+    warnings = tuple(str(warning) for warning in loaded.warnings)
+    template = loaded.template
+    if template is None:
+        problems = tuple(str(problem) for problem in loaded.problems)
+        return TemplateVerdict(
+            full_name=name, verdict=REFUSED, problems=problems, warnings=warnings
+        )
+    known = store.find(
+        sitting.connection,
+        namespace=template.namespace,
+        name=template.name,
+        version=template.version,
+    )
+    if known is not None and known.template_digest == digest(template):
+        return TemplateVerdict(full_name=template.full_name, verdict=UNCHANGED, warnings=warnings)
+    if known is None:
+        store.publish(sitting.connection, definition(template), now=sitting.now)
+        return TemplateVerdict(full_name=template.full_name, verdict=PUBLISHED, warnings=warnings)
+    return _replace(sitting, known.named_task_id, template, warnings)
+
+
+def _replace(
+    sitting: Sitting, named_task_id: NamedTaskId, template: TaskTemplate, warnings: tuple[str, ...]
+) -> TemplateVerdict:
+    pinned = store.task_count(sitting.connection, named_task_id)
+    if pinned:
+        at_least = "at least " if pinned >= 1_000 else ""
+        problem = (
+            f"{template.full_name} is published with other steps, and {at_least}{pinned} tasks are "
+            "pinned to them: give the changed workflow a new version"
+        )
+        return TemplateVerdict(
+            full_name=template.full_name, verdict=REFUSED, problems=(problem,), warnings=warnings
+        )
+    store.replace(sitting.connection, named_task_id, definition(template), now=sitting.now)
+    state = sitting.desk.state
+    state.forget(named_task_id)
+    sitting.changes.then(lambda: state.forget(named_task_id))
+    return TemplateVerdict(full_name=template.full_name, verdict=REPLACED, warnings=warnings)
+
+
+def definition(template: TaskTemplate) -> NewDefinition:
+    """A template as rows: steps in an order in which parents come first."""
+    names = tuple(step.name for step in template.steps)
+    parents = {step.name: step.depends_on for step in template.steps}
+    by_name = {step.name: step for step in template.steps}
+    leaves = frozenset(sinks(names, parents))
+    return NewDefinition(
+        namespace=template.namespace,
+        name=template.name,
+        version=template.version,
+        description=template.description,
+        template=dict(template.source),
+        template_digest=digest(template),
+        input_schema=template.input_schema,
+        steps=tuple(
+            NewStepDefinition(
+                name=name, position=position, is_leaf=name in leaves, values=_values(by_name[name])
+            )
+            for position, name in enumerate(topological_order(names, parents), start=1)
+        ),
+    )
+
+
+def _values(step: StepTemplate) -> dict[str, Any]:
+    return {
+        "handler_class": step.handler_class,
+        "handler_config": step.handler_config,
+        "depends_on": list(step.depends_on),
+        "retryable": step.retryable,
+        "retry_limit": step.retry_limit,
+        "backoff": step.backoff.kind,
+        "backoff_base_ms": step.backoff.base_ms,
+        "backoff_ceiling_ms": step.backoff.ceiling_ms,
+        "timeout_seconds": step.timeout_seconds,
+        "confirm_start": step.confirm_start,
+    }

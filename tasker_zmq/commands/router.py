@@ -1,0 +1,62 @@
+"""The router: a mapping from command type to its handler, and the lane in which it is answered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from tasker_zmq.commands import publishing, questions, workers
+from tasker_zmq.commands.context import Sitting
+from tasker_zmq.commands.replies import Asked
+from tasker_zmq.protocol import commands as payloads
+
+
+class Lane(StrEnum):
+    """Who answers: the engine in its tick, a reader with a session of its own, or a snapshot."""
+
+    ENGINE = "engine"
+    READER = "reader"
+    SNAPSHOT = "snapshot"
+
+
+@dataclass(frozen=True)
+class Route:
+    """How one type of command is answered; `handle` gets what its lane has at hand."""
+
+    lane: Lane
+    payload: type[Any]
+    reply_type: str
+    handle: Callable[..., Any]
+
+
+def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates) -> object:
+    return publishing.publish_templates(sitting, request)
+
+
+def _together(*_: object) -> None:
+    """InitializeTask is answered by the set; see commands.answering."""
+
+
+INITIALIZE_TASK: Final = "InitializeTask"
+
+ROUTES: Final[Mapping[str, Route]] = {
+    INITIALIZE_TASK: Route(Lane.ENGINE, payloads.InitializeTask, "TaskInitialized", _together),
+    "PublishTemplates": Route(
+        Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish
+    ),
+    "RegisterWorker": Route(
+        Lane.ENGINE, payloads.RegisterWorker, "WorkerRegistered", workers.register_worker
+    ),
+    "WorkerHeartbeat": Route(
+        Lane.ENGINE, payloads.WorkerHeartbeat, "HeartbeatReceived", workers.heartbeat
+    ),
+    "WorkerGoodbye": Route(Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye),
+    "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
+    "ListTasks": Route(Lane.READER, payloads.ListTasks, "Tasks", questions.list_tasks),
+    "HealthCheck": Route(Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health),
+}
+
+
+def command_type(word: str) -> str:
+    """`register_worker`, as some seed clients write it, is `RegisterWorker`."""
+    return "".join(part.capitalize() for part in word.split("_")) if "_" in word else word

@@ -1,0 +1,234 @@
+"""A worker's life: RegisterWorker, WorkerHeartbeat, WorkerGoodbye."""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from tasker_zmq.commands.context import Sitting
+from tasker_zmq.commands.publishing import REFUSED, publish
+from tasker_zmq.commands.replies import Asked, CommandRefusedError
+from tasker_zmq.domain.ids import HandlerClass, NamedTaskId, RegistrationId, SessionId, StepId
+from tasker_zmq.pipeline.state import CoreState, Session
+from tasker_zmq.protocol import topics, versions
+from tasker_zmq.protocol.commands import (
+    HeartbeatReceived,
+    RegisterWorker,
+    SupportedTask,
+    TaskCoverage,
+    WorkerGoodbye,
+    WorkerHeartbeat,
+    WorkerLimits,
+    WorkerRegistered,
+)
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import definitions as definition_store
+from tasker_zmq.store import workers as store
+from tasker_zmq.store.workers import NewRegistration
+
+WORKER_NAME = re.compile(r"[A-Za-z0-9_][\w.@:\-]{0,199}")
+HANDLER_CLASS = re.compile(r"[A-Za-z_][\w.:]{0,199}")
+CONCURRENCY_MAX = 10_000
+
+
+def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> WorkerRegistered:
+    """Begin a session: publish its workflows, write it down, say where work will come from."""
+    _check(request)
+    version = _agree(request.protocol_versions)
+    verdicts = tuple(publish(sitting, mapping) for mapping in request.templates)
+    supported = _supported(sitting, request.supported_tasks)
+    session_id = SessionId(sitting.desk.make_uuid())
+    concurrency = request.metadata.max_concurrent_steps
+    credit = max(1, round(concurrency * sitting.desk.tuning.credit_factor))
+    new = NewRegistration(
+        worker_name=request.worker_name,
+        session_id=session_id,
+        core_id=sitting.desk.state.core_id,
+        connection_type="zeromq",
+        connection_details=request.connection_info,
+        protocol_version=version,
+        handlers=request.handlers,
+        credit=credit,
+        metadata=msgspec.to_builtins(request.metadata),
+        supported={key: (task.configuration, task.priority) for key, task in supported.items()},
+    )
+    worker_id, registration_id = store.register(sitting.connection, new, now=sitting.now)
+    session = Session(
+        session_id=session_id,
+        registration_id=registration_id,
+        worker_name=request.worker_name,
+        route=asked.route,
+        handlers=frozenset(HandlerClass(name) for name in request.handlers),
+        concurrency=concurrency,
+        credit=credit,
+        last_heard_at=sitting.now,
+    )
+    sitting.changes.then(lambda: sitting.desk.state.sessions.__setitem__(session_id, session))
+    _adopt(sitting, request, session, worker_id)
+    refused = sum(verdict.verdict == REFUSED for verdict in verdicts)
+    beat = sitting.desk.tuning.heartbeat_interval_seconds
+    return WorkerRegistered(
+        worker_database_id=worker_id,
+        worker_name=request.worker_name,
+        session_id=session_id,
+        topic=topics.steps_topic(session_id).decode(),
+        endpoints=sitting.desk.endpoints,
+        protocol_version=version,
+        core_id=sitting.desk.state.core_id,
+        heartbeat_interval_seconds=beat,
+        next_heartbeat_expected_at=(sitting.now + timedelta(seconds=beat)).isoformat(),
+        credit=credit,
+        limits=_limits(sitting),
+        registered_task_count=len(supported) - refused if refused < len(supported) else 0,
+        assigned_task_coverage=_coverage(sitting, worker_id, supported),
+        templates=verdicts,
+    )
+
+
+def _check(request: RegisterWorker) -> None:
+    if not WORKER_NAME.fullmatch(request.worker_name):
+        raise CommandRefusedError(
+            "invalid",
+            f"worker_name '{request.worker_name[:50]}' is no name: letters, digits and _ . @ : - , "
+            "at most 200",
+        )
+    for name in request.handlers:
+        if not HANDLER_CLASS.fullmatch(name):
+            raise CommandRefusedError(
+                "invalid",
+                f"handler '{name[:50]}' is no name: letters, digits and _ . : , at most 200",
+            )
+    if not 1 <= request.metadata.max_concurrent_steps <= CONCURRENCY_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"max_concurrent_steps is {request.metadata.max_concurrent_steps}; wanted: 1 to "
+            f"{CONCURRENCY_MAX}",
+        )
+
+
+def _agree(offered: tuple[str, ...]) -> str:
+    for version in versions.SPOKEN:
+        if version in offered:
+            return version
+    raise CommandRefusedError(
+        "unsupported_protocol",
+        f"the worker speaks {', '.join(offered) or 'nothing'}; this daemon speaks "
+        f"{', '.join(versions.SPOKEN)}",
+        hint="use a worker of a release next to the daemon's",
+    )
+
+
+def _supported(
+    sitting: Sitting, tasks: tuple[SupportedTask, ...]
+) -> dict[NamedTaskId, SupportedTask]:
+    """The named tasks that are published; a worker may know more than the database does."""
+    found: dict[NamedTaskId, SupportedTask] = {}
+    for task in tasks:
+        definition = definition_store.find(
+            sitting.connection, namespace=task.namespace, name=task.name, version=task.version
+        )
+        if definition is not None:
+            found[definition.named_task_id] = task
+    return found
+
+
+def _coverage(
+    sitting: Sitting, worker_id: int, supported: Mapping[NamedTaskId, SupportedTask]
+) -> tuple[TaskCoverage, ...]:
+    if not supported:
+        return ()
+    found = store.coverage(sitting.connection, worker_id, list(supported))
+    return tuple(
+        TaskCoverage(
+            namespace=task.namespace,
+            name=task.name,
+            version=task.version,
+            competing_workers=found[key][0],
+            your_priority_rank=found[key][1],
+        )
+        for key, task in supported.items()
+        if key in found
+    )
+
+
+def _limits(sitting: Sitting) -> WorkerLimits:
+    limits = sitting.desk.tuning.limits
+    return WorkerLimits(
+        result_bytes_max=limits.result_bytes_max,
+        batch_steps_max=limits.batch_steps_max,
+        nesting_max=limits.nesting_max,
+    )
+
+
+def _adopt(sitting: Sitting, request: RegisterWorker, session: Session, worker_id: int) -> None:
+    """Batches that the worker had from an earlier session of its own stay with it."""
+    uuids = [each.batch_id for each in request.in_hand if _UUID.fullmatch(each.batch_id)]
+    if not uuids:
+        return
+    registration_id = session.registration_id or RegistrationId(0)
+    adopted = batch_store.adopt(
+        sitting.connection,
+        uuids,
+        worker_id=worker_id,
+        registration_id=registration_id,
+        session_id=session.session_id,
+        now=sitting.now,
+    )
+    batches = {batch_id: former for batch_id, former in adopted}
+    held = batch_store.steps_in_flight(sitting.connection, list(batches))
+    state = sitting.desk.state
+    sitting.changes.then(
+        lambda: _hand_over(state, session, [(step, batch) for batch, step, _ in held], batches)
+    )
+
+
+_UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
+
+
+def _hand_over(
+    state: CoreState, session: Session, held: list[Any], batches: Mapping[Any, SessionId]
+) -> None:
+    for step_id, batch_id in held:
+        former = state.sessions.get(batches[batch_id])
+        if former is not None:
+            former.holding.pop(step_id, None)
+        session.holding[step_id] = batch_id
+
+
+def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> HeartbeatReceived:
+    """Note a sign of life; written to the database together with others."""
+    state = sitting.desk.state
+    session = state.sessions.get(request.session_id)
+    if session is None or session.registration_id is None:
+        raise CommandRefusedError(
+            "unknown_session",
+            f"no session '{request.session_id[:50]}' is open on {state.core_id}",
+            hint="register again",
+        )
+    load, now = max(0, min(request.current_load, 1 << 30)), sitting.now
+
+    def note() -> None:
+        session.last_heard_at = now
+        session.load = load
+        session.route = asked.route
+        state.beats[session.session_id] = (load, now)
+
+    sitting.changes.then(note)
+    beat = sitting.desk.tuning.heartbeat_interval_seconds
+    return HeartbeatReceived(
+        core_id=state.core_id,
+        epoch=state.epoch,
+        next_heartbeat_expected_at=(now + timedelta(seconds=beat)).isoformat(),
+    )
+
+
+def goodbye(sitting: Sitting, asked: Asked, request: WorkerGoodbye) -> dict[str, str]:
+    """End a session; the steps that it gives back were never started, what else it held is lost."""
+    if request.session_id in sitting.desk.state.sessions:
+        unfinished = frozenset(
+            StepId(step_id) for batch in request.unfinished for step_id in batch.step_ids
+        )
+        sitting.answers.left.append((request.session_id, unfinished))
+    return {"session_id": request.session_id}

@@ -1,0 +1,301 @@
+"""A daemon: database, sockets and threads of one core, from start to drained stop."""
+
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from typing import Any
+
+import zmq
+from sqlalchemy import Engine
+
+from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
+from tasker_zmq.commands.answering import Answering
+from tasker_zmq.commands.context import Desk
+from tasker_zmq.daemon.desk import FrontDesk
+from tasker_zmq.daemon.engine import EngineThread
+from tasker_zmq.daemon.health import HealthThread
+from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.daemon.tuning import limits_of, tuning_of
+from tasker_zmq.domain.ids import CoreId
+from tasker_zmq.errors import TaskerError, UnreachableError
+from tasker_zmq.pipeline import discover
+from tasker_zmq.pipeline.inbox import Letter, Outbox
+from tasker_zmq.pipeline.state import CoreState
+from tasker_zmq.pipeline.tick import Tick
+from tasker_zmq.pipeline.viable import ViableSteps
+from tasker_zmq.protocol import topics
+from tasker_zmq.protocol.commands import DataPlane
+from tasker_zmq.settings import Settings, refuse_public_binds
+from tasker_zmq.store import connection as connections
+from tasker_zmq.store import schema
+from tasker_zmq.store import workers as worker_store
+from tasker_zmq.telemetry.events import Event, log
+from tasker_zmq.transport.loop import IoLoop
+from tasker_zmq.transport.sockets import DaemonSockets, SocketLimits
+
+logger = logging.getLogger(__name__)
+
+STALL_SECONDS = 30.0
+LEASE_WAIT_STEP_SECONDS = 0.25
+
+
+class Daemon:
+    """One core. `start`, then `run` until `stop` is called from a signal handler."""
+
+    def __init__(
+        self, settings: Settings, database_url: str, *, clock: Clock | None = None
+    ) -> None:
+        refuse_public_binds(settings)
+        self._settings = settings
+        self._url = database_url
+        self._clock = clock or SystemClock()
+        self._dice = system_dice()
+        self._tuning = tuning_of(settings)
+        self._stack = ExitStack()
+        self._stopping = threading.Event()
+        self._snapshot: dict[str, Any] = {"status": "starting", "core_id": settings.core_id}
+        self._last_tick_at: datetime | None = None
+
+    def start(self) -> None:
+        """Bind, take the core's name, take up what was left; everything or nothing."""
+        try:
+            self._start()
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _start(self) -> None:
+        settings = self._settings
+        limits = connections.ConnectionLimits(
+            connect_timeout_seconds=settings.database.connect_timeout_seconds,
+            statement_timeout_seconds=settings.database.statement_timeout_seconds,
+            lock_timeout_seconds=settings.database.lock_timeout_seconds,
+        )
+        writing = connections.create(self._url, purpose=settings.core_id, limits=limits)
+        self._stack.callback(writing.dispose)
+        reading = connections.create(
+            self._url, purpose="reader", limits=limits, pool_size=settings.readers.threads
+        )
+        self._stack.callback(reading.dispose)
+        self._database = writing
+        with connections.translated(), writing.connect() as connection:
+            schema.refuse_unknown(connection)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._stack.callback(self._context.term)
+        sockets = self._open_sockets()
+        self._state = self._take_name(sockets)
+        self._wire(sockets, reading)
+        log(
+            logger,
+            logging.INFO,
+            Event.DAEMON_READY,
+            core_id=settings.core_id,
+            epoch=self._state.epoch,
+            **self.endpoints,
+        )
+
+    def _open_sockets(self) -> DaemonSockets:
+        settings = self._settings
+        sockets = DaemonSockets(
+            self._context,
+            steps=settings.endpoints.steps,
+            results=settings.endpoints.results,
+            commands=settings.endpoints.commands,
+            results_connect=settings.endpoints.results_connect,
+            topics=[topics.subscription(topic) for topic in topics.RESULT_TOPICS],
+            limits=SocketLimits(
+                result_bytes_max=settings.limits.result_bytes_max,
+                command_bytes_max=settings.limits.command_bytes_max,
+                step_queue_hwm=settings.limits.step_queue_hwm,
+                result_queue_hwm=settings.limits.result_queue_hwm,
+            ),
+        )
+        self._stack.callback(sockets.close)
+        self.endpoints = {
+            "steps": sockets.steps_endpoint,
+            "results": sockets.results_endpoint,
+            "commands": sockets.commands_endpoint,
+        }
+        self._health = HealthThread(self._context, settings.endpoints.health, self._health_answer)
+        self._stack.callback(self._health.stop)
+        self.endpoints["health"] = self._health.endpoint
+        self._health.start()
+        return sockets
+
+    def _take_name(self, sockets: DaemonSockets) -> CoreState:
+        """Become this core; a predecessor that was killed holds the name until its lease ends."""
+        settings, core_id = self._settings, CoreId(self._settings.core_id)
+        lease = settings.heartbeat.core_lease_seconds
+        give_up_at = self._clock.monotonic() + lease + 2
+        while True:
+            now = self._clock.now()
+            with connections.translated(), self._database.begin() as connection:
+                epoch = worker_store.start_core(
+                    connection, core_id, self.endpoints, now=now, lease_seconds=lease
+                )
+                if epoch is not None:
+                    state = CoreState(
+                        core_id=core_id,
+                        epoch=epoch,
+                        viable=ViableSteps(steps_max=settings.dispatch.viable_steps_max),
+                    )
+                    discover.wake(connection, state, self._tuning, now=now)
+                    return state
+            if self._clock.monotonic() > give_up_at:
+                raise UnreachableError(
+                    f"another daemon runs as core '{core_id}' on this database; stop it, or start "
+                    "this one with --core-id and another name"
+                )
+            log(logger, logging.INFO, Event.DAEMON_STARTING, waiting_for="the core's lease")
+            self._stopping.wait(LEASE_WAIT_STEP_SECONDS)
+            if self._stopping.is_set():
+                raise TaskerError("stopped while waiting for the core's name")
+
+    def _wire(self, sockets: DaemonSockets, reading: Engine) -> None:
+        settings, state = self._settings, self._state
+        make_uuid = IdMaker(self._clock, self._dice).uuid7
+        desk = Desk(
+            state=state,
+            tuning=self._tuning,
+            environment=settings.environment,
+            endpoints=DataPlane(steps=self.endpoints["steps"], results=self.endpoints["results"]),
+            make_uuid=make_uuid,
+        )
+        tick = Tick(
+            state,
+            self._tuning,
+            answer=Answering(desk),
+            make_uuid=make_uuid,
+            chance=self._dice.random,
+        )
+        self._mailbox = Mailbox(
+            messages_max=settings.limits.inbox_messages_max,
+            bytes_max=settings.limits.inbox_bytes_max,
+        )
+        self._readers = Readers(
+            reading,
+            threads=settings.readers.threads,
+            core_id=settings.core_id,
+            send=self._send_letter,
+        )
+        self._front = FrontDesk(
+            self._mailbox,
+            self._readers,
+            limits=limits_of(settings),
+            core_id=settings.core_id,
+            snapshot=self._health_answer,
+            send=self._send_letter,
+            legacy_workers=settings.dispatch.legacy_workers,
+        )
+        self._io = IoLoop(sockets, self._front)
+        self._engine = EngineThread(
+            tick,
+            state,
+            self._tuning,
+            database=self._database,
+            mailbox=self._mailbox,
+            send=self._send,
+            clock=self._clock,
+            dice=self._dice,
+            messages_max=settings.tick.messages_max,
+            ticked=self._note_tick,
+        )
+        self._stack.callback(self._io.stop)
+        self._io.start()
+        self._stack.callback(self._readers.stop)
+        self._readers.start()
+        self._stack.callback(self._stop_engine)
+        self._engine.start()
+
+    def _stop_engine(self) -> None:
+        self._engine.stop()
+        self._engine.join(timeout=self._settings.database.statement_timeout_seconds + 5)
+
+    def _send(self, outbox: Outbox) -> None:
+        # A session's topic is granted before the letter that names it goes out.
+        self._front.granted = frozenset(
+            topics.steps_topic(session_id) for session_id in self._state.sessions
+        )
+        self._io.publish(
+            [[each.topic, each.body] for each in outbox.publications],
+            [[*each.route, each.body] for each in outbox.letters],
+        )
+
+    def _send_letter(self, letter: Letter) -> None:
+        self._io.publish([], [[*letter.route, letter.body]])
+
+    def _note_tick(self) -> None:
+        """Refresh the snapshot; on the engine thread, after each tick or failed try."""
+        state = self._state
+        self._last_tick_at = self._clock.now()
+        self._snapshot = {
+            "status": "degraded" if self._engine.away else "ok",
+            "core_id": state.core_id,
+            "epoch": state.epoch,
+            "database": "away" if self._engine.away else "ok",
+            "sessions": sum(1 for each in state.sessions.values() if each.registration_id),
+            "steps_in_hand": sum(len(each.holding) for each in state.sessions.values()),
+            "viable_steps": len(state.viable),
+            "open_batches": len(state.deadlines),
+            "inbox": len(self._mailbox),
+            "ticks": self._engine.ticks,
+        }
+
+    def _health_answer(self) -> Mapping[str, Any]:
+        """The snapshot, with what only the asker's moment can tell."""
+        answer = dict(self._snapshot)
+        if self._last_tick_at is not None:
+            age = (self._clock.now() - self._last_tick_at) / timedelta(seconds=1)
+            answer["last_tick_seconds_ago"] = round(age, 3)
+            if age > STALL_SECONDS:
+                answer["status"] = "stalled"
+        if self._stopping.is_set():
+            answer["status"] = "draining"
+        return answer
+
+    def stop(self) -> None:
+        """Begin to drain; safe to call from a signal handler."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Serve until `stop`, then drain; raises what ended a thread."""
+        while not self._stopping.wait(0.2):
+            self._check_threads()
+        self._drain()
+
+    def _check_threads(self) -> None:
+        for failure in (self._engine.failure, self._io.failure):
+            if failure is not None:
+                raise failure
+
+    def _drain(self) -> None:
+        """Send nothing new, take results until nothing is in hand or the grace is over."""
+        state = self._state
+        state.draining = True
+        log(logger, logging.INFO, Event.DAEMON_DRAINING, in_hand=self._in_hand())
+        until = self._clock.monotonic() + self._settings.drain.grace_seconds
+        pause = threading.Event()
+        while self._in_hand() and self._clock.monotonic() < until:
+            self._check_threads()
+            pause.wait(0.05)
+
+    def _in_hand(self) -> int:
+        return sum(len(each.holding) for each in list(self._state.sessions.values()))
+
+    def close(self) -> None:
+        """Stop the threads, give the core's name back, close everything."""
+        state = getattr(self, "_state", None)
+        if state is not None:
+            self._stop_engine()
+            try:
+                with self._database.begin() as connection:
+                    worker_store.end_core(
+                        connection, state.core_id, state.epoch, now=self._clock.now()
+                    )
+            except Exception as error:  # noqa: BLE001 - the lease ends by itself
+                log(logger, logging.WARNING, Event.DATABASE_AWAY, error=str(error)[:200])
+        self._stack.close()
+        log(logger, logging.INFO, Event.DAEMON_STOPPED, core_id=self._settings.core_id)

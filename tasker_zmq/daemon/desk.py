@@ -1,0 +1,92 @@
+"""The io thread's receiver: sorts what arrives into the mailbox, to the readers, or answers at once."""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tasker_zmq.commands.answering import answer_question, read
+from tasker_zmq.commands.router import Lane
+from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand, ReceivedResult, SubscriptionSeen
+from tasker_zmq.protocol import topics
+from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.telemetry.events import Event, log
+from tasker_zmq.transport.loop import Frames, Receiver
+
+logger = logging.getLogger(__name__)
+
+COMMAND_FRAMES_MAX = 3  # identity, perhaps an empty delimiter, JSON
+
+
+class FrontDesk(Receiver):
+    """Runs on the io thread: quick, and never waiting for the database."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        readers: Readers,
+        *,
+        limits: WireLimits,
+        core_id: str,
+        snapshot: Callable[[], Mapping[str, Any]],
+        send: Callable[[Letter], None],
+        legacy_workers: bool,
+    ) -> None:
+        self._mailbox = mailbox
+        self._readers = readers
+        self._limits = limits
+        self._core_id = core_id
+        self._snapshot = snapshot
+        self._send = send
+        self._legacy_workers = legacy_workers
+        self._legacy_subscribers = 0
+        self.granted: frozenset[bytes] = frozenset()
+
+    def result(self, frames: Frames) -> None:
+        self._mailbox.put(ReceivedResult(tuple(frames)))
+
+    def command(self, frames: Frames) -> None:
+        route, body = tuple(frames[:-1]), frames[-1]
+        if not 2 <= len(frames) <= COMMAND_FRAMES_MAX:
+            route, body = (frames[0],), b""
+        received = ReceivedCommand(route, body)
+        found = read(received, self._limits, core_id=self._core_id)
+        if isinstance(found, Letter):
+            self._send(found)
+        elif found[0].lane is Lane.ENGINE:
+            self._mailbox.put(received)
+        elif found[0].lane is Lane.READER:
+            self._readers.ask(*found)
+        else:
+            self._send(answer_question(*found, self._snapshot(), core_id=self._core_id))
+
+    def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
+        if topic == topics.LEGACY_STEPS_TOPIC:
+            return self._legacy_subscription(subscribed=subscribed)
+        if topic not in self.granted:
+            if subscribed:
+                log(logger, logging.WARNING, Event.SUBSCRIPTION_REFUSED, topic=topic[:80])
+            return False
+        self._mailbox.put(SubscriptionSeen(topic, subscribed))
+        return True
+
+    def _legacy_subscription(self, *, subscribed: bool) -> bool:
+        """At most one: work that is broadcast would be run by every subscriber."""
+        if not subscribed:
+            self._legacy_subscribers = 0
+            self._mailbox.put(SubscriptionSeen(topics.LEGACY_STEPS_TOPIC, subscribed=False))
+            return True
+        if not self._legacy_workers or self._legacy_subscribers:
+            log(logger, logging.WARNING, Event.SUBSCRIPTION_REFUSED, topic="steps")
+            return False
+        self._legacy_subscribers = 1
+        log(logger, logging.WARNING, Event.LEGACY_WORKER_SEEN, acknowledged=False)
+        self._mailbox.put(SubscriptionSeen(topics.LEGACY_STEPS_TOPIC, subscribed=True))
+        return True
+
+    def room(self) -> bool:
+        return self._mailbox.room
+
+    def unsent(self, topic: bytes) -> None:
+        log(logger, logging.DEBUG, Event.PUBLICATION_POSTPONED, topic=topic)

@@ -1,0 +1,183 @@
+"""The engine thread: takes what arrived, ticks in one transaction, hands the outbox back."""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from sqlalchemy import Engine
+
+from tasker_zmq.clock import Clock
+from tasker_zmq.commands.answering import read
+from tasker_zmq.commands.replies import CommandRefusedError, refusal
+from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.pipeline import ledger
+from tasker_zmq.pipeline.inbox import Letter, Outbox, Received, ReceivedCommand, ReceivedResult
+from tasker_zmq.pipeline.state import CoreState
+from tasker_zmq.pipeline.tick import Tick
+from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.pipeline.upkeep import CoreLostError, next_due
+from tasker_zmq.store import ledger as ledger_store
+from tasker_zmq.store.connection import is_away, is_conflict
+from tasker_zmq.telemetry.events import Event, log
+
+logger = logging.getLogger(__name__)
+
+CONFLICT_TRIES = 5
+AWAY_SECONDS_MIN, AWAY_SECONDS_MAX = 0.2, 5.0
+SLEEP_SECONDS_MAX = 5.0
+
+Send = Callable[[Outbox], None]
+
+
+class EngineThread(threading.Thread):
+    """Ticks until stopped; an outage makes it wait, a poisonous message makes it bisect."""
+
+    def __init__(
+        self,
+        tick: Tick,
+        state: CoreState,
+        tuning: Tuning,
+        *,
+        database: Engine,
+        mailbox: Mailbox,
+        send: Send,
+        clock: Clock,
+        dice: random.Random,
+        messages_max: int,
+        ticked: Callable[[], None],
+    ) -> None:
+        super().__init__(name="tasker-engine", daemon=True)
+        self._tick = tick
+        self._state = state
+        self._tuning = tuning
+        self._database = database
+        self._mailbox = mailbox
+        self._send = send
+        self._clock = clock
+        self._dice = dice
+        self._messages_max = messages_max
+        self._ticked = ticked
+        self._stopping = threading.Event()
+        self.ticks = 0
+        self.away = False
+        self.failure: BaseException | None = None
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._mailbox.kick()
+
+    def run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                inbox = self._mailbox.take(self._messages_max, self._patience())
+                self._deal_with(inbox)
+                self._ticked()
+        except BaseException as error:  # noqa: BLE001 - the daemon looks at it and ends
+            self.failure = error
+            log(logger, logging.CRITICAL, Event.TICK_FAILED, error=repr(error), fatal=True)
+
+    def _patience(self) -> float:
+        now = self._clock.now()
+        due = next_due(self._state, self._tuning, now)
+        return min(max(0.0, (due - now) / timedelta(seconds=1)), SLEEP_SECONDS_MAX)
+
+    def _deal_with(self, inbox: Sequence[Received]) -> None:
+        """Tick over `inbox` until it is settled, whatever that takes."""
+        wait = AWAY_SECONDS_MIN
+        while not self._stopping.is_set() or inbox:
+            try:
+                self._settle(inbox)
+            except CoreLostError:
+                raise
+            except Exception as error:
+                if not self._survive(error):
+                    raise
+                self._stopping.wait(wait * (0.5 + self._dice.random() / 2))
+                wait = min(wait * 2, AWAY_SECONDS_MAX)
+                if self._stopping.is_set():
+                    return
+            else:
+                self._note_back()
+                return
+
+    def _survive(self, error: Exception) -> bool:
+        """Whether to try again: the database is away, or the fault is in no message."""
+        if is_away(error):
+            if not self.away:
+                log(logger, logging.ERROR, Event.DATABASE_AWAY, error=_first_line(error))
+            self.away = True
+            self._ticked()
+            return True
+        log(logger, logging.ERROR, Event.TICK_FAILED, error=_first_line(error))
+        logger.debug("tick failed", exc_info=error)
+        return True
+
+    def _note_back(self) -> None:
+        if self.away:
+            self.away = False
+            log(logger, logging.WARNING, Event.DATABASE_BACK)
+
+    def _settle(self, inbox: Sequence[Received]) -> None:
+        """Tick; on a failure that is not the database's, find the message that causes it."""
+        try:
+            self._run_tick(inbox)
+        except CoreLostError:
+            raise
+        except Exception as error:
+            if is_away(error) or not inbox:
+                raise
+            log(logger, logging.WARNING, Event.TICK_FAILED, error=repr(error)[:300])
+            logger.debug("tick failed", exc_info=error)
+            self._run_tick([])  # if even this fails, the fault lies in no message
+            if len(inbox) == 1:
+                self._bury(inbox[0], error)
+                return
+            middle = len(inbox) // 2
+            self._settle(inbox[:middle])
+            self._settle(inbox[middle:])
+
+    def _run_tick(self, inbox: Sequence[Received]) -> None:
+        for attempt in range(1, CONFLICT_TRIES + 1):
+            now = self._clock.now()
+            try:
+                with self._database.begin() as connection:
+                    ticked = self._tick.run(connection, inbox, now)
+            except Exception as error:
+                if attempt < CONFLICT_TRIES and is_conflict(error):
+                    continue
+                raise
+            break
+        self.ticks += 1
+        ticked.changes.carry_out()
+        if ticked.outbox:
+            for publication in ticked.outbox.publications:
+                self._state.published[publication.batch_id] = now
+            self._send(ticked.outbox)
+
+    def _bury(self, received: Received, error: Exception) -> None:
+        """Keep one poisonous message in the ledger, or tell the sender of a poisonous command."""
+        log(logger, logging.ERROR, Event.MESSAGE_POISONOUS, error=repr(error)[:300])
+        if isinstance(received, ReceivedCommand):
+            self._send(Outbox(letters=[self._apologise(received)]))
+        elif isinstance(received, ReceivedResult):
+            row = ledger.poison_row(b" ".join(received.frames), repr(error))
+            with self._database.begin() as connection:
+                ledger_store.record(
+                    connection, [row], core_id=self._state.core_id, now=self._clock.now()
+                )
+
+    def _apologise(self, received: ReceivedCommand) -> Letter:
+        core_id = self._state.core_id
+        found = read(received, self._tuning.limits, core_id=core_id)
+        if isinstance(found, Letter):
+            return found
+        refused = CommandRefusedError(
+            "failed", "the daemon could not carry this out", hint="its log says why"
+        )
+        return refusal(found[1], refused, core_id=core_id)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]

@@ -1,0 +1,53 @@
+"""Health: a snapshot that the other threads refresh, and a REP socket that answers from it."""
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+import zmq
+
+from tasker_zmq.transport.endpoints import EndpointLock, bind
+
+POLL_MS = 200
+REQUEST_BYTES_MAX = 64 << 10
+
+
+class HealthThread(threading.Thread):
+    """One JSON frame for each request, whatever the request says."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoint: str,
+        snapshot: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        super().__init__(name="tasker-health", daemon=True)
+        self._snapshot = snapshot
+        self._lock = EndpointLock(endpoint)
+        self._socket = context.socket(zmq.REP)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.MAXMSGSIZE, REQUEST_BYTES_MAX)
+        try:
+            self.endpoint = bind(self._socket, endpoint, purpose="health")
+        except BaseException:
+            self._socket.close(linger=0)
+            self._lock.release()
+            raise
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        while not self._stopping.is_set():
+            if not poller.poll(POLL_MS):
+                continue
+            self._socket.recv_multipart()
+            self._socket.send(orjson.dumps(self._snapshot(), default=str))
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self.is_alive():
+            self.join()
+        self._socket.close(linger=0)
+        self._lock.release()

@@ -1,0 +1,32 @@
+"""Settings to the numbers that the stages are given."""
+
+from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.settings import Settings
+
+
+def limits_of(settings: Settings) -> WireLimits:
+    """What is refused before it is parsed."""
+    return WireLimits(
+        result_bytes_max=settings.limits.result_bytes_max,
+        steps_bytes_max=settings.limits.steps_bytes_max,
+        command_bytes_max=settings.limits.command_bytes_max,
+        nesting_max=settings.limits.nesting_max,
+        batch_steps_max=settings.limits.batch_steps_max,
+    )
+
+
+def tuning_of(settings: Settings) -> Tuning:
+    """The numbers of a tick."""
+    return Tuning(
+        limits=limits_of(settings),
+        batch_size=settings.dispatch.batch_size,
+        credit_factor=settings.dispatch.credit_factor,
+        jitter=settings.retry.jitter,
+        heartbeat_interval_seconds=settings.heartbeat.interval_seconds,
+        session_dead_seconds=settings.heartbeat.dead_seconds,
+        timeout_grace_seconds=settings.timeouts.grace_seconds,
+        completion_grace_seconds=settings.timeouts.completion_grace_seconds,
+        sweep_seconds=settings.dispatch.sweep_seconds,
+        core_lease_seconds=settings.heartbeat.core_lease_seconds,
+    )

@@ -1,0 +1,103 @@
+"""Finding work by oneself: what a starting core takes up again, and the slow sweep ever after."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from tasker_zmq.domain.ids import BatchId, SessionId
+from tasker_zmq.domain.states import OPEN_BATCH_STATES
+from tasker_zmq.pipeline import advance
+from tasker_zmq.pipeline.state import Changes, CoreState, Session
+from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.pipeline.viable import Entry
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import schema
+from tasker_zmq.store import steps as step_store
+from tasker_zmq.store import workers as worker_store
+
+PAGE = 1_000
+
+
+def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime) -> None:
+    """Fill a new core's memory from the rows; run once, before its first tick."""
+    schema.ensure_partitions(connection, now)
+    worker_store.close_sessions_of(connection, state.core_id, now=now)
+    state.next_retry_at = step_store.next_retry(connection)
+    state.sweep_cursor = step_store.SWEEP_START
+    state.next_sweep_at = now
+    after = BatchId(0)
+    while True:
+        page = batch_store.unsettled(connection, core_id=state.core_id, after=after, at_most=PAGE)
+        for row in page:
+            if row.state in OPEN_BATCH_STATES:
+                state.deadlines.put(
+                    row.batch_id, row.created_at + timedelta(seconds=row.timeout_seconds)
+                )
+                _former_session(state, SessionId(row.session_id), now)
+            else:
+                due = now + timedelta(seconds=tuning.completion_grace_seconds)
+                state.unreconciled.put(row.batch_id, due)
+        _take_up(
+            connection, state, [row.batch_id for row in page if row.state in OPEN_BATCH_STATES]
+        )
+        if len(page) < PAGE:
+            return
+        after = BatchId(page[-1].batch_id)
+
+
+def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> None:
+    """A session from before the restart: its worker may come back and take its batches over."""
+    state.sessions.setdefault(
+        session_id,
+        Session(
+            session_id=session_id,
+            registration_id=None,
+            worker_name="",
+            route=(),
+            handlers=frozenset(),
+            concurrency=0,
+            credit=0,
+            last_heard_at=now,
+        ),
+    )
+
+
+def _take_up(connection: Connection, state: CoreState, batch_ids: Sequence[BatchId]) -> None:
+    for batch_id, step_id, session_id in batch_store.steps_in_flight(connection, batch_ids):
+        state.sessions[session_id].holding[step_id] = batch_id
+
+
+def sweep(
+    connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime, changes: Changes
+) -> list[Entry]:
+    """Claim what nobody living owns, when it is time; read one page of viable steps, if wanted."""
+    if state.next_sweep_at is None or now >= state.next_sweep_at:
+        claimed = step_store.claim(
+            connection, core_id=state.core_id, now=now, at_most=tuning.sweep_tasks_max
+        )
+        wanted = claimed or state.viable.overflowed
+        changes.then(lambda: _swept(state, now + timedelta(seconds=tuning.sweep_seconds)))
+        if wanted and state.sweep_cursor is None:
+            changes.then(lambda: _restart(state))
+    cursor = state.sweep_cursor
+    if cursor is None or state.viable.full:
+        return []
+    page = step_store.sweep(
+        connection, core_id=state.core_id, after=cursor, tasks_max=tuning.sweep_tasks_max
+    )
+    changes.then(lambda: _turn_page(state, page.cursor))
+    return advance.entries(connection, state, page.ready)
+
+
+def _swept(state: CoreState, again_at: datetime) -> None:
+    state.next_sweep_at = again_at
+
+
+def _restart(state: CoreState) -> None:
+    state.viable.overflowed = False
+    state.sweep_cursor = step_store.SWEEP_START
+
+
+def _turn_page(state: CoreState, cursor: tuple[int, int] | None) -> None:
+    state.sweep_cursor = cursor

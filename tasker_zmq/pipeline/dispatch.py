@@ -1,0 +1,327 @@
+"""Viable steps to batches: picks steps and sessions, writes the batches, makes the frames."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import chain, islice
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row
+
+from tasker_zmq.domain.batching import batch_timeout_seconds, pack
+from tasker_zmq.domain.ids import BatchId, BatchUuid, HandlerClass, SessionId, StepId
+from tasker_zmq.domain.selection import Candidate, least_loaded
+from tasker_zmq.domain.states import StepEvent, StepState
+from tasker_zmq.pipeline.inbox import Outbox, Publication
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Changes, CoreState, Session
+from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
+from tasker_zmq.pipeline.viable import Entry
+from tasker_zmq.protocol import codec, topics
+from tasker_zmq.protocol.messages import StepBatch, StepError, StepMetadata, StepRequest
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store.batches import NewBatch, NewBatchStep
+from tasker_zmq.store.definitions import StepDefinition
+from tasker_zmq.store.ledger import DeadLetterRow
+from tasker_zmq.store.steps import Move
+
+ENVELOPE_BYTES = 1_024  # of a step's request beside its context, config and parents' results
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A step that may be sent, with its definition; `size` in bytes on the wire, about."""
+
+    row: Row[Any]
+    definition: StepDefinition
+    size: int
+
+
+@dataclass
+class Dispatched:
+    """What is to be sent, and steps that are too large for any message."""
+
+    outbox: Outbox
+    oversized: list[Loaded]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    session: Session
+    steps: list[Loaded]
+    batch: NewBatch
+
+
+class Dispatching:
+    """One tick's dispatch."""
+
+    def __init__(
+        self,
+        state: CoreState,
+        tuning: Tuning,
+        *,
+        now: datetime,
+        make_uuid: UuidMaker,
+        changes: Changes,
+    ) -> None:
+        self._state = state
+        self._tuning = tuning
+        self._now = now
+        self._make_uuid = make_uuid
+        self._changes = changes
+
+    def run(self, connection: Connection, fresh: Sequence[Entry]) -> Dispatched:
+        """Send what fits of the waiting steps and of the `fresh` ones; remember the rest."""
+        self._changes.then(lambda: self._state.viable.add(fresh))
+        chosen = [] if self._state.draining else self._choose(fresh)
+        if not chosen:
+            return Dispatched(Outbox(), [])
+        ids = [ready.step_id for ready, _ in chosen]
+        rows = batch_store.load_viable(connection, ids, core_id=self._state.core_id, now=self._now)
+        if len(rows) < len(ids):
+            # Paused, taken, or held by another transaction: the sweep finds again what is still due.
+            self._changes.then(self._sweep_again)
+        bytes_max = self._tuning.limits.steps_bytes_max
+        loaded = self._in_order(ids, rows, dict(_definitions(chosen)))
+        oversized = [each for each in loaded if each.size > bytes_max]
+        plans = self._plan(connection, [each for each in loaded if each.size <= bytes_max])
+        if plans:
+            self._write(connection, plans)
+        planned = {step.row.step_id for plan in plans for step in plan.steps}
+        kept = (
+            {each.row.step_id for each in loaded}
+            - planned
+            - {each.row.step_id for each in oversized}
+        )
+        self._changes.then(
+            lambda: self._state.viable.discard(each for each in ids if each not in kept)
+        )
+        return Dispatched(self._outbox(plans), oversized)
+
+    def _sweep_again(self) -> None:
+        self._state.viable.overflowed = True
+
+    def _choose(self, fresh: Sequence[Entry]) -> list[Entry]:
+        """Steps worth loading: no more per handler than its sessions have room for."""
+        by_handler: dict[HandlerClass, list[Entry]] = {}
+        for entry in fresh:
+            by_handler.setdefault(entry[1].handler_class, []).append(entry)
+        rooms = {session.session_id: session.room for session in self._state.sessions.values()}
+        chosen: list[Entry] = []
+        for handler in dict.fromkeys(chain(self._state.viable.handlers(), by_handler)):
+            able = [session.session_id for session in self._able(handler)]
+            room = sum(rooms[session_id] for session_id in able)
+            left = self._tuning.dispatch_max - len(chosen)
+            waiting = chain(self._state.viable.peek(handler), by_handler.get(handler, ()))
+            picked = list(islice(waiting, max(0, min(room, left))))
+            chosen += picked
+            _spend(rooms, able, len(picked))
+        return chosen
+
+    def _able(self, handler: HandlerClass) -> list[Session]:
+        """Sessions that can run the handler; the legacy one only when nobody else can."""
+        sessions = [each for each in self._state.sessions.values() if each.can_run(handler)]
+        known = [each for each in sessions if each.session_id != LEGACY_SESSION]
+        return known or sessions
+
+    def _in_order(
+        self,
+        ids: Sequence[StepId],
+        rows: Sequence[Row[Any]],
+        definitions: dict[StepId, StepDefinition],
+    ) -> list[Loaded]:
+        by_id = {row.step_id: row for row in rows}
+        return [
+            Loaded(row, definitions[step_id], _size(row, definitions[step_id]))
+            for step_id in ids
+            if (row := by_id.get(step_id)) is not None
+        ]
+
+    def _plan(self, connection: Connection, steps: Sequence[Loaded]) -> list[_Plan]:
+        by_session: dict[SessionId, list[Loaded]] = {}
+        given: dict[SessionId, int] = {}
+        by_handler: dict[HandlerClass, list[Loaded]] = {}
+        for step in steps:
+            by_handler.setdefault(step.definition.handler_class, []).append(step)
+        for handler, wanted in by_handler.items():
+            candidates = [
+                Candidate(
+                    key=session.session_id,
+                    holding=len(session.holding) + given.get(session.session_id, 0),
+                    concurrency=session.concurrency,
+                    room=session.room - given.get(session.session_id, 0),
+                )
+                for session in self._able(handler)
+            ]
+            chosen = least_loaded(candidates, len(wanted))
+            for step, session_id in zip(wanted, chosen, strict=False):
+                by_session.setdefault(session_id, []).append(step)
+                given[session_id] = given.get(session_id, 0) + 1
+        packed = [
+            (self._state.sessions[session_id], batch)
+            for session_id, queue in by_session.items()
+            for batch in pack(
+                queue,
+                size=lambda step: step.size,
+                steps_max=self._tuning.batch_size,
+                bytes_max=self._tuning.limits.steps_bytes_max,
+            )
+        ]
+        if not packed:
+            return []
+        ids = self._state.take_ids(
+            connection, "tasker_step_execution_batches", "batch_id", count=len(packed)
+        )
+        publications: dict[SessionId, int] = {}
+        return [
+            self._plan_batch(session, steps_of, BatchId(batch_id), publications)
+            for (session, steps_of), batch_id in zip(packed, ids, strict=True)
+        ]
+
+    def _plan_batch(
+        self,
+        session: Session,
+        steps: list[Loaded],
+        batch_id: BatchId,
+        publications: dict[SessionId, int],
+    ) -> _Plan:
+        number = publications.get(session.session_id, session.publication) + 1
+        publications[session.session_id] = number
+        tasks = {step.row.task_id for step in steps}
+        handlers = {step.definition.handler_class for step in steps}
+        batch = NewBatch(
+            batch_id=batch_id,
+            batch_uuid=self._make_uuid(),
+            task_id=tasks.pop() if len(tasks) == 1 else None,
+            handler_class=handlers.pop() if len(handlers) == 1 else None,
+            registration_id=session.registration_id,
+            session_id=session.session_id,
+            batch_size=len(steps),
+            timeout_seconds=batch_timeout_seconds(
+                step_timeout_seconds=max(step.definition.timeout_seconds for step in steps),
+                steps_ahead=len(session.holding) + len(steps),
+                concurrency=session.concurrency,
+                grace_seconds=self._tuning.timeout_grace_seconds,
+            ),
+            publication=number,
+        )
+        return _Plan(session, steps, batch)
+
+    def _write(self, connection: Connection, plans: Sequence[_Plan]) -> None:
+        rows = [
+            NewBatchStep(
+                step_id=step.row.step_id,
+                batch_id=plan.batch.batch_id,
+                sequence_order=order,
+                handler_class=step.definition.handler_class,
+            )
+            for plan in plans
+            for order, step in enumerate(plan.steps, start=1)
+        ]
+        batches = [plan.batch for plan in plans]
+        batch_store.start(connection, batches, rows, core_id=self._state.core_id, now=self._now)
+        self._changes.then(lambda: self._remember(plans))
+
+    def _remember(self, plans: Sequence[_Plan]) -> None:
+        for plan in plans:
+            batch, session = plan.batch, plan.session
+            session.publication = max(session.publication, batch.publication)
+            session.holding.update({step.row.step_id: batch.batch_id for step in plan.steps})
+            self._state.deadlines.put(
+                batch.batch_id, self._now + timedelta(seconds=batch.timeout_seconds)
+            )
+
+    def _outbox(self, plans: Iterable[_Plan]) -> Outbox:
+        return Outbox(
+            publications=[
+                Publication(plan.batch.batch_id, _topic(plan.session), self._body(plan))
+                for plan in plans
+            ]
+        )
+
+    def _body(self, plan: _Plan) -> bytes:
+        legacy = plan.session.session_id == LEGACY_SESSION
+        return codec.encode(
+            StepBatch(
+                batch_id=BatchUuid(plan.batch.batch_uuid),
+                protocol_version=self._tuning.protocol_version,
+                steps=tuple(self._request(step) for step in plan.steps),
+                core_id=self._state.core_id,
+                session_id=None if legacy else plan.session.session_id,
+                publication=None if legacy else plan.batch.publication,
+            )
+        )
+
+    def _request(self, step: Loaded) -> StepRequest:
+        row, definition = step.row, step.definition
+        return StepRequest(
+            step_id=row.step_id,
+            task_id=row.task_id,
+            step_name=row.name,
+            handler_class=definition.handler_class,
+            handler_config=msgspec.Raw(definition.handler_config),
+            task_context=msgspec.Raw(row.context.encode()),
+            previous_results=msgspec.Raw(row.previous_results.encode()),
+            depends_on_steps=definition.depends_on,
+            metadata=StepMetadata(
+                attempt=row.attempts,
+                retry_limit=row.retry_limit,
+                timeout_ms=int(definition.timeout_seconds * 1_000),
+                created_at=self._now.isoformat(),
+                idempotency_key=f"{row.step_id}-{int(row.created_at.timestamp() * 1_000):x}",
+            ),
+        )
+
+
+def oversized_moves(
+    steps: Sequence[Loaded], bytes_max: int
+) -> tuple[list[Move], list[DeadLetterRow]]:
+    """Steps whose request cannot be sent at all end in error, with the sizes in the message."""
+    moves, letters = [], []
+    for step in steps:
+        error = StepError(
+            message=f"context and parents' results are {step.size} bytes; at most {bytes_max} can be "
+            "sent: let a parent return a reference instead",
+            error_type="StepTooLarge",
+            retryable=False,
+        )
+        moves.append(
+            Move(
+                step_id=step.row.step_id,
+                from_state=StepState.PENDING,
+                to_state=StepState.ERROR,
+                event=StepEvent.FAIL,
+                error=codec.encode(error).decode(),
+            )
+        )
+        letters.append(
+            DeadLetterRow(
+                step_id=step.row.step_id, reason="permanent_error", fingerprint="step_too_large"
+            )
+        )
+    return moves, letters
+
+
+def _definitions(entries: Iterable[Entry]) -> Iterable[tuple[StepId, StepDefinition]]:
+    return ((ready.step_id, definition) for ready, definition in entries)
+
+
+def _size(row: Row[Any], definition: StepDefinition) -> int:
+    texts = len(row.context) + len(row.previous_results)
+    if not (row.context.isascii() and row.previous_results.isascii()):
+        texts = len(row.context.encode()) + len(row.previous_results.encode())
+    return texts + len(definition.handler_config) + ENVELOPE_BYTES
+
+
+def _topic(session: Session) -> bytes:
+    if session.session_id == LEGACY_SESSION:
+        return topics.LEGACY_STEPS_TOPIC
+    return topics.steps_topic(session.session_id)
+
+
+def _spend(rooms: dict[SessionId, int], able: Sequence[SessionId], steps: int) -> None:
+    """Take `steps` places from the sessions, so that two handlers do not count one place twice."""
+    for session_id in able:
+        spent = min(steps, rooms[session_id])
+        rooms[session_id] -= spent
+        steps -= spent

@@ -1,0 +1,75 @@
+"""What a tick is given and what it wants sent after the commit."""
+
+from dataclasses import dataclass, field
+
+from tasker_zmq.domain.ids import BatchId
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedResult:
+    """A message from the result socket."""
+
+    frames: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        return sum(len(frame) for frame in self.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedCommand:
+    """A command: `route` is where the reply goes, frames of the transport's own."""
+
+    route: tuple[bytes, ...]
+    body: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.body)
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionSeen:
+    """A subscriber of the step publisher came (or went, which is only a hint)."""
+
+    topic: bytes
+    subscribed: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.topic)
+
+
+Received = ReceivedResult | ReceivedCommand | SubscriptionSeen
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One frame for the step publisher: topic and JSON."""
+
+    batch_id: BatchId
+    topic: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One command or reply for one peer."""
+
+    route: tuple[bytes, ...]
+    body: bytes
+
+
+@dataclass
+class Outbox:
+    """Sent after the commit, never before."""
+
+    publications: list[Publication] = field(default_factory=list)
+    letters: list[Letter] = field(default_factory=list)
+
+    def extend(self, other: "Outbox") -> None:
+        self.publications.extend(other.publications)
+        self.letters.extend(other.letters)
+
+    def __bool__(self) -> bool:
+        return bool(self.publications or self.letters)

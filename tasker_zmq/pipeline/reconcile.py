@@ -1,0 +1,161 @@
+"""Compares the two accounts of batches, as the ledger has them, and stores what differs."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row
+
+from tasker_zmq.domain.ids import BatchId, SessionId, StepId
+from tasker_zmq.domain.reconciliation import (
+    CompletionAccount,
+    PartialAccount,
+    Reconciliation,
+    SummaryAccount,
+    reconcile,
+)
+from tasker_zmq.domain.results import ResultStatus, Verdict, result_status
+from tasker_zmq.protocol import topics
+from tasker_zmq.protocol.messages import BatchCompletion, OldResponse, PartialResult
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store.batches import StoredDifference
+
+_NO_PART = frozenset({Verdict.REJECTED.value, Verdict.UNKNOWN_BATCH.value})
+
+
+@dataclass
+class Accounts:
+    """Both accounts of one batch."""
+
+    steps: list[StepId] = field(default_factory=list)
+    partials: list[PartialAccount] = field(default_factory=list)
+    completion: CompletionAccount | None = None
+
+    @property
+    def unreported(self) -> list[tuple[StepId, ResultStatus]]:
+        """What only the completion says: outcomes of steps that no partial result named."""
+        told = {
+            each.step_id for each in self.partials if each.status is not ResultStatus.IN_PROGRESS
+        }
+        summaries = self.completion.summaries if self.completion else ()
+        return [
+            (each.step_id, each.status)
+            for each in summaries
+            if each.step_id not in told
+            and each.step_id in self.steps
+            and each.status in (ResultStatus.COMPLETED, ResultStatus.FAILED)
+        ]
+
+
+def load(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Accounts]:
+    """The accounts of these batches from the ledger."""
+    accounts: dict[BatchId, Accounts] = {batch_id: Accounts() for batch_id in batch_ids}
+    for row in batch_store.load_accounts(connection, batch_ids):
+        _add(accounts[row.batch_id], row)
+    return accounts
+
+
+def store(
+    connection: Connection, accounts: dict[BatchId, Accounts], *, now: datetime
+) -> dict[BatchId, Reconciliation]:
+    """Compare and write down: a batch's earlier differences give way to today's."""
+    found = {
+        batch_id: reconcile(each.steps, each.partials, completion=each.completion)
+        for batch_id, each in sorted(accounts.items())
+    }
+    differences = [
+        StoredDifference(
+            batch_id=batch_id,
+            step_id=difference.step_id,
+            kind=difference.kind,
+            partial_says=difference.partial_says,
+            completion_says=difference.completion_says,
+        )
+        for batch_id, verdict in found.items()
+        for difference in verdict.differences
+    ]
+    statuses = [(batch_id, verdict.status.value) for batch_id, verdict in found.items()]
+    batch_store.settle(connection, statuses, differences, now=now)
+    return found
+
+
+def _add(accounts: Accounts, row: Row[Any]) -> None:
+    if row.kind == "step":
+        accounts.steps.append(row.step_id)
+        return
+    if row.verdict in _NO_PART:
+        return
+    if row.kind == topics.PARTIAL_RESULT:
+        _add_partial(accounts, msgspec.json.decode(row.raw, type=PartialResult))
+    elif row.kind == topics.BATCH_COMPLETION:
+        if accounts.completion is None:
+            accounts.completion = _completion(msgspec.json.decode(row.raw, type=BatchCompletion))
+    elif row.kind == topics.RESULTS:
+        _add_old(accounts, msgspec.json.decode(row.raw, type=OldResponse))
+
+
+def _add_partial(accounts: Accounts, message: PartialResult) -> None:
+    status = result_status(message.status)
+    if status is None:
+        return
+    completed = status is ResultStatus.COMPLETED
+    accounts.partials.append(
+        PartialAccount(
+            step_id=message.step_id,
+            status=status,
+            sequence=message.sequence,
+            session_id=message.session_id,
+            output_digest=digest(bytes(message.output)) if completed else None,
+        )
+    )
+
+
+def _completion(message: BatchCompletion) -> CompletionAccount:
+    return CompletionAccount(
+        total_steps=message.total_steps,
+        completed_steps=message.completed_steps,
+        failed_steps=message.failed_steps,
+        in_progress_steps=message.in_progress_steps,
+        summaries=tuple(
+            SummaryAccount(
+                step_id=each.step_id,
+                status=result_status(each.final_status),
+                output_digest=each.output_digest,
+            )
+            for each in message.step_summaries
+        ),
+    )
+
+
+def _add_old(accounts: Accounts, message: OldResponse) -> None:
+    """The older response is both accounts at once, so it agrees with itself."""
+    outcomes: list[tuple[StepId, ResultStatus]] = [
+        (each.step_id, status)
+        for each in message.results
+        if (status := result_status(each.status)) is not None
+    ]
+    accounts.partials += [
+        PartialAccount(step_id=step_id, status=status, session_id=SessionId("legacy"))
+        for step_id, status in outcomes
+    ]
+    if accounts.completion is None:
+        accounts.completion = CompletionAccount(
+            total_steps=len(message.results),
+            completed_steps=_count(outcomes, ResultStatus.COMPLETED),
+            failed_steps=_count(outcomes, ResultStatus.FAILED),
+            summaries=tuple(
+                SummaryAccount(step_id=step_id, status=status) for step_id, status in outcomes
+            ),
+        )
+
+
+def _count(outcomes: Iterable[tuple[StepId, ResultStatus]], wanted: ResultStatus) -> int:
+    return sum(1 for _, status in outcomes if status is wanted)
+
+
+def digest(output: bytes) -> str:
+    """SHA-256 of a step's output as it was sent."""
+    return hashlib.sha256(output).hexdigest()

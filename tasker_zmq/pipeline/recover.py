@@ -1,0 +1,159 @@
+"""Work that came to nothing by itself: retries that are due, batches out of time, lost sessions."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from tasker_zmq.domain.ids import BatchId, SessionId, StepId
+from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_failure
+from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
+from tasker_zmq.pipeline.accounts import BatchView, StepView
+from tasker_zmq.pipeline.apply import Applying, Findings
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Changes, CoreState
+from tasker_zmq.pipeline.tuning import Chance, Tuning
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.messages import StepError
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import steps as step_store
+from tasker_zmq.store.steps import Move
+
+
+def due_retries(
+    connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime
+) -> list[Move]:
+    """Moves of waiting steps whose time has come."""
+    due = step_store.due_retries(
+        connection, core_id=state.core_id, now=now, at_most=tuning.recover_max
+    )
+    return [
+        Move(
+            step_id=step_id,
+            from_state=StepState.WAITING_FOR_RETRY,
+            to_state=STEP.after(StepState.WAITING_FOR_RETRY, StepEvent.RETRY),
+            event=StepEvent.RETRY,
+        )
+        for step_id in due
+    ]
+
+
+class Recovering:
+    """Ends batches that will not end by themselves."""
+
+    def __init__(
+        self, state: CoreState, tuning: Tuning, *, now: datetime, chance: Chance, changes: Changes
+    ) -> None:
+        self._state = state
+        self._tuning = tuning
+        self._now = now
+        self._chance = chance
+        self._changes = changes
+
+    def time_out(self, connection: Connection, batch_ids: Sequence[BatchId]) -> Findings:
+        """Batches past their deadline: their unfinished steps failed by timeout."""
+        applying = Applying(self._state, self._tuning, now=self._now, chance=self._chance)
+        findings = applying.findings
+        findings.views.load(batch_store.expired(connection, batch_ids))
+        for batch in findings.views.batches.values():
+            for step in _held(findings, batch):
+                error = StepError(
+                    message="no result came before the batch's deadline", error_type="BatchTimeout"
+                )
+                decision = decide_failure(
+                    Outcome(status=ResultStatus.FAILED),
+                    self._facts(connection, step),
+                    now=self._now,
+                    chance=self._chance(),
+                    jitter=self._tuning.jitter,
+                )
+                applying.move(step, decision, output=b"", error=error, worker_name=None)
+                batch.count(completed=False, partial=False)
+            self._end(batch, BatchEvent.TIME_OUT, findings)
+        return findings
+
+    def lose(
+        self,
+        connection: Connection,
+        batch_ids: Sequence[BatchId],
+        *,
+        reason: str,
+        never_started: frozenset[StepId] = frozenset(),
+    ) -> Findings:
+        """Batches whose session is gone: steps that were `never_started` are not charged."""
+        findings = Findings()
+        findings.views.load(batch_store.expired(connection, batch_ids))
+        for batch in findings.views.batches.values():
+            for step in _held(findings, batch):
+                findings.moves.append(
+                    _loss(step, reason, started=step.step_id not in never_started)
+                )
+            self._end(batch, BatchEvent.ORPHAN, findings)
+        return findings
+
+    def _facts(self, connection: Connection, step: StepView) -> StepFacts:
+        definition = self._state.step_definition(connection, step.named_task_id, step.named_step_id)
+        return StepFacts(
+            state=step.state,
+            in_current_batch=True,
+            attempts=step.attempts,
+            retry_limit=step.retry_limit,
+            retryable=step.retryable,
+            backoff=definition.backoff,
+        )
+
+    def _end(self, batch: BatchView, event: BatchEvent, findings: Findings) -> None:
+        if batch.open:
+            batch.move(event)
+        findings.released += [
+            (batch.session_id, step_id, batch.batch_id) for step_id in batch.batch_step_ids
+        ]
+        batch_id, due = (
+            batch.batch_id,
+            self._now + timedelta(seconds=self._tuning.completion_grace_seconds),
+        )
+        self._changes.then(lambda: self._state.unreconciled.put(batch_id, due))
+        self._changes.then(lambda: self._state.deadlines.drop(batch_id))
+
+
+def _held(findings: Findings, batch: BatchView) -> list[StepView]:
+    """Steps that this batch still has in progress."""
+    steps: Iterable[StepView | None] = (
+        findings.views.step(batch, step_id) for step_id in sorted(batch.batch_step_ids)
+    )
+    return [
+        step
+        for step in steps
+        if step is not None
+        and step.state is StepState.IN_PROGRESS
+        and step.current_batch_id == batch.batch_id
+    ]
+
+
+def _loss(step: StepView, reason: str, *, started: bool) -> Move:
+    """Back among the viable steps; but a step that must not run twice needs a person."""
+    event = StepEvent.DOUBT if started and not step.retryable else StepEvent.LOSE
+    state, step.state = step.state, STEP.after(step.state, event)
+    return Move(
+        step_id=step.step_id,
+        from_state=state,
+        to_state=step.state,
+        event=event,
+        error=None if event is StepEvent.LOSE else _in_doubt(reason),
+        uncharged=0 if started else 1,
+        lost=1 if started else 0,
+    )
+
+
+def _in_doubt(reason: str) -> str:
+    message = f"{reason}; the step is not retryable and may have run: decide by hand"
+    return codec.encode(StepError(message=message, error_type="InDoubt")).decode()
+
+
+def silent_sessions(state: CoreState, tuning: Tuning, now: datetime) -> list[SessionId]:
+    """Sessions of which nothing was heard for too long."""
+    limit = timedelta(seconds=tuning.session_dead_seconds)
+    return [
+        session.session_id
+        for session in state.sessions.values()
+        if session.session_id != LEGACY_SESSION and now - session.last_heard_at > limit
+    ]

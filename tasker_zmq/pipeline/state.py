@@ -1,0 +1,181 @@
+"""What one core remembers between ticks. All of it can be made again from rows and registrations.
+
+Stages never change it while a transaction runs: they append to `Changes`, which the tick carries out
+after the commit, so that a rolled-back tick leaves no trace.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tasker_zmq.domain.ids import (
+    BatchId,
+    CoreId,
+    HandlerClass,
+    NamedStepId,
+    NamedTaskId,
+    RegistrationId,
+    SessionId,
+    StepId,
+)
+from tasker_zmq.pipeline.viable import ViableSteps
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import definitions as definition_store
+from tasker_zmq.store.definitions import Definition, StepDefinition
+
+LEGACY_SESSION = SessionId("legacy")
+IDS_PER_BLOCK = 1_000
+
+
+@dataclass
+class Session:
+    """A worker's session as this core sees it; `holding` are the steps it has in hand."""
+
+    session_id: SessionId
+    registration_id: RegistrationId | None
+    worker_name: str
+    route: tuple[bytes, ...]
+    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent (legacy)
+    concurrency: int
+    credit: int
+    last_heard_at: datetime
+    subscribed: bool = False
+    draining: bool = False
+    publication: int = 0
+    holding: dict[StepId, BatchId] = field(default_factory=dict)
+    load: int = 0
+
+    def can_run(self, handler: HandlerClass) -> bool:
+        return self.handlers is None or handler in self.handlers
+
+    @property
+    def room(self) -> int:
+        """How many more steps it may be sent now."""
+        if self.draining or not self.subscribed:
+            return 0
+        return max(0, self.credit - len(self.holding))
+
+
+class Schedule:
+    """Moments at which batches want to be looked at; the earliest first."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[datetime, BatchId]] = []
+        self._due: dict[BatchId, datetime] = {}
+
+    def __len__(self) -> int:
+        return len(self._due)
+
+    def __contains__(self, batch_id: object) -> bool:
+        return batch_id in self._due
+
+    def put(self, batch_id: BatchId, at: datetime) -> None:
+        self._due[batch_id] = at
+        heapq.heappush(self._heap, (at, batch_id))
+
+    def drop(self, batch_id: BatchId) -> None:
+        self._due.pop(batch_id, None)
+
+    def earliest(self) -> datetime | None:
+        while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else None
+
+    def due(self, now: datetime, at_most: int) -> list[BatchId]:
+        """Up to `at_most` batches whose moment has come; they stay until dropped or put again."""
+        held: list[tuple[datetime, BatchId]] = []
+        while len(held) < at_most:
+            earliest = self.earliest()
+            if earliest is None or earliest > now:
+                break
+            held.append(heapq.heappop(self._heap))
+        for entry in held:
+            heapq.heappush(self._heap, entry)
+        return list(dict.fromkeys(batch_id for _, batch_id in held))
+
+
+@dataclass
+class CoreState:
+    """One core's memory."""
+
+    core_id: CoreId
+    epoch: int
+    viable: ViableSteps
+    sessions: dict[SessionId, Session] = field(default_factory=dict)
+    subscriptions: dict[bytes, int] = field(default_factory=dict)
+    deadlines: Schedule = field(default_factory=Schedule)
+    unreconciled: Schedule = field(default_factory=Schedule)
+    published: dict[BatchId, datetime] = field(default_factory=dict)
+    next_retry_at: datetime | None = None
+    next_sweep_at: datetime | None = None
+    sweep_cursor: tuple[int, int] | None = None
+    beats: dict[SessionId, tuple[int, datetime]] = field(default_factory=dict)
+    next_beats_at: datetime | None = None
+    lease_renewed_at: datetime | None = None
+    draining: bool = False
+    definitions: dict[NamedTaskId, Definition] = field(default_factory=dict)
+    _steps: dict[tuple[NamedTaskId, NamedStepId], StepDefinition] = field(default_factory=dict)
+    _ids: dict[str, list[int]] = field(default_factory=dict)
+
+    def definition(self, connection: Connection, named_task_id: NamedTaskId) -> Definition:
+        """A definition by id; read once, since published definitions in use never change."""
+        known = self.definitions.get(named_task_id)
+        if known is None:
+            known = definition_store.load(connection, named_task_id)
+            self.remember(known)
+        return known
+
+    def remember(self, definition: Definition) -> None:
+        self.definitions[definition.named_task_id] = definition
+        for step in definition.steps:
+            self._steps[definition.named_task_id, step.named_step_id] = step
+
+    def forget(self, named_task_id: NamedTaskId) -> None:
+        known = self.definitions.pop(named_task_id, None)
+        for step in known.steps if known else ():
+            self._steps.pop((named_task_id, step.named_step_id), None)
+
+    def step_definition(
+        self, connection: Connection, named_task_id: NamedTaskId, named_step_id: NamedStepId
+    ) -> StepDefinition:
+        known = self._steps.get((named_task_id, named_step_id))
+        if known is None:
+            self.definition(connection, named_task_id)
+            known = self._steps[named_task_id, named_step_id]
+        return known
+
+    def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
+        """Fresh ids from a block; ids of a tick that is rolled back are gaps, which nobody minds."""
+        block = self._ids.setdefault(table, [])
+        if len(block) < count:
+            block.extend(
+                batch_store.reserve_ids(connection, table, column, count=max(count, IDS_PER_BLOCK))
+            )
+        taken, self._ids[table] = block[:count], block[count:]
+        return taken
+
+
+@dataclass
+class Changes:
+    """What a tick wants remembered, carried out after its commit."""
+
+    _deeds: list[Callable[[], object]] = field(default_factory=list)
+
+    def then(self, deed: Callable[[], object]) -> None:
+        self._deeds.append(deed)
+
+    def carry_out(self) -> None:
+        for deed in self._deeds:
+            deed()
+
+
+def release(session: Session | None, step_ids: Iterable[StepId], batch_id: BatchId) -> None:
+    """Give a session its credit back for steps of one batch that it no longer holds."""
+    if session is None:
+        return
+    for step_id in step_ids:
+        if session.holding.get(step_id) == batch_id:
+            del session.holding[step_id]

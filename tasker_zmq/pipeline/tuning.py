@@ -1,0 +1,29 @@
+"""The numbers that stages work with; given by the composition root, read from nowhere."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tasker_zmq.protocol.limits import WireLimits
+
+Chance = Callable[[], float]  # in [0, 1)
+UuidMaker = Callable[[], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """Counts, bytes, seconds; see docs/SETTINGS.md for what each is for."""
+
+    limits: WireLimits = field(default_factory=WireLimits)
+    batch_size: int = 10
+    credit_factor: float = 2.0
+    jitter: float = 0.5
+    heartbeat_interval_seconds: float = 2.0
+    session_dead_seconds: float = 10.0
+    timeout_grace_seconds: float = 5.0
+    completion_grace_seconds: float = 5.0
+    sweep_seconds: float = 5.0
+    sweep_tasks_max: int = 500
+    recover_max: int = 500
+    dispatch_max: int = 500
+    core_lease_seconds: float = 10.0
+    protocol_version: str = "2.0"

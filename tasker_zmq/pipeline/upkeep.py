@@ -1,0 +1,156 @@
+"""Small duties of each tick: heartbeats in groups, published marks, the core's lease, subscriptions."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection
+
+from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.errors import TaskerError
+from tasker_zmq.pipeline.inbox import SubscriptionSeen
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Changes, CoreState, Session
+from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.protocol import topics
+from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import workers as worker_store
+
+PUBLISHED_AFTER = timedelta(milliseconds=250)  # most batches are over sooner: one write less
+LEGACY_CONCURRENCY = 10
+LEGACY_CREDIT = 100
+
+
+class CoreLostError(TaskerError):
+    """Another process runs under this core's name."""
+
+
+def see_subscription(
+    state: CoreState, seen: SubscriptionSeen, now: datetime, changes: Changes
+) -> None:
+    """Note that a session's subscriber is there, so that work may be sent to it."""
+    if seen.topic == topics.LEGACY_STEPS_TOPIC:
+        changes.then(lambda: _see_legacy(state, now, subscribed=seen.subscribed))
+        return
+    prefix = f"{topics.STEPS}.".encode()
+    session_id = SessionId(seen.topic.removeprefix(prefix).strip().decode("ascii", "replace"))
+    if seen.subscribed:
+        changes.then(lambda: _subscribe(state, session_id))
+
+
+def _subscribe(state: CoreState, session_id: SessionId) -> None:
+    session = state.sessions.get(session_id)
+    if session is not None:
+        session.subscribed = True
+
+
+def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
+    """A seed worker is one nameless session that runs whatever nobody else can."""
+    session = state.sessions.setdefault(
+        LEGACY_SESSION,
+        Session(
+            session_id=LEGACY_SESSION,
+            registration_id=None,
+            worker_name=LEGACY_SESSION,
+            route=(),
+            handlers=None,
+            concurrency=LEGACY_CONCURRENCY,
+            credit=LEGACY_CREDIT,
+            last_heard_at=now,
+        ),
+    )
+    session.subscribed = subscribed
+
+
+def keep_up(
+    connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime, changes: Changes
+) -> None:
+    """Write what was put off to be written together, when it is time."""
+    _mark_published(connection, state, now, changes)
+    _write_beats(connection, state, tuning, now, changes)
+    _renew_lease(connection, state, tuning, now, changes)
+
+
+def _mark_published(
+    connection: Connection, state: CoreState, now: datetime, changes: Changes
+) -> None:
+    old = [(batch, at) for batch, at in state.published.items() if now - at >= PUBLISHED_AFTER]
+    if not old:
+        return
+    batch_store.mark_published(connection, old, now=now)
+    changes.then(lambda: [state.published.pop(batch, None) for batch, _ in old])
+
+
+def _write_beats(
+    connection: Connection, state: CoreState, tuning: Tuning, now: datetime, changes: Changes
+) -> None:
+    if not state.beats or (state.next_beats_at is not None and now < state.next_beats_at):
+        return
+    beats = dict(state.beats)
+    worker_store.beat(connection, beats)
+    changes.then(lambda: _beats_written(state, beats, now, tuning))
+
+
+def _beats_written(
+    state: CoreState,
+    beats: dict[SessionId, tuple[int, datetime]],
+    now: datetime,
+    tuning: Tuning,
+) -> None:
+    for session_id, beat in beats.items():
+        if state.beats.get(session_id) == beat:
+            del state.beats[session_id]
+    state.next_beats_at = now + timedelta(seconds=tuning.heartbeat_interval_seconds)
+
+
+def _renew_lease(
+    connection: Connection, state: CoreState, tuning: Tuning, now: datetime, changes: Changes
+) -> None:
+    renewed = state.lease_renewed_at
+    if renewed is not None and now - renewed < timedelta(seconds=tuning.core_lease_seconds / 3):
+        return
+    kept = worker_store.renew_core(
+        connection, state.core_id, state.epoch, now=now, lease_seconds=tuning.core_lease_seconds
+    )
+    if not kept:
+        raise CoreLostError(
+            f"core '{state.core_id}' (epoch {state.epoch}) was taken over by another process; "
+            "give each daemon its own --core-id"
+        )
+    changes.then(lambda: _renewed(state, now))
+
+
+def _renewed(state: CoreState, now: datetime) -> None:
+    state.lease_renewed_at = now
+
+
+def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
+    """When the next tick is wanted even if nothing arrives."""
+    moments = [
+        state.next_retry_at,
+        state.deadlines.earliest(),
+        state.unreconciled.earliest(),
+        now if state.sweep_cursor is not None and not state.viable.full else None,
+        state.next_sweep_at,
+        _next_lease(state, tuning),
+        _next_silence(state, tuning),
+    ]
+    if state.published:
+        moments.append(min(state.published.values()) + PUBLISHED_AFTER)
+    if state.beats:
+        moments.append(state.next_beats_at or now)
+    return min(moment for moment in moments if moment is not None)
+
+
+def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:
+    if state.lease_renewed_at is None:
+        return None
+    return state.lease_renewed_at + timedelta(seconds=tuning.core_lease_seconds / 3)
+
+
+def _next_silence(state: CoreState, tuning: Tuning) -> datetime | None:
+    heard = [
+        session.last_heard_at
+        for session in state.sessions.values()
+        if session.session_id != LEGACY_SESSION
+    ]
+    if not heard:
+        return None
+    return min(heard) + timedelta(seconds=tuning.session_dead_seconds, milliseconds=1)

@@ -1,0 +1,73 @@
+"""Viable steps that this core holds in memory, by handler and priority.
+
+A bounded cache: the rows are the truth, and what does not fit is found again by the sweep. It
+spares the database an index on the state of steps, which would be written at every transition.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from tasker_zmq.domain.ids import HandlerClass, StepId
+from tasker_zmq.store.definitions import StepDefinition
+from tasker_zmq.store.steps import ReadyStep
+
+Entry = tuple[ReadyStep, StepDefinition]
+
+
+class ViableSteps:
+    """First in, first out within a priority; a handler nobody runs delays no other."""
+
+    def __init__(self, *, steps_max: int) -> None:
+        self._steps_max = steps_max
+        self._by_handler: dict[HandlerClass, dict[int, dict[StepId, Entry]]] = {}
+        self._places: dict[StepId, tuple[HandlerClass, int]] = {}
+        self.overflowed = False
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def full(self) -> bool:
+        """Whether another page of a sweep would hardly fit."""
+        return len(self._places) > self._steps_max // 2
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        for ready, definition in entries:
+            if ready.step_id in self._places:
+                continue
+            if len(self._places) >= self._steps_max:
+                self.overflowed = True
+                return
+            handler = definition.handler_class
+            lane = self._by_handler.setdefault(handler, {}).setdefault(-ready.priority, {})
+            lane[ready.step_id] = (ready, definition)
+            self._places[ready.step_id] = (handler, -ready.priority)
+
+    def discard(self, step_ids: Iterable[StepId]) -> None:
+        for step_id in step_ids:
+            place = self._places.pop(step_id, None)
+            if place is None:
+                continue
+            handler, lane = place
+            lanes = self._by_handler[handler]
+            del lanes[lane][step_id]
+            if not lanes[lane]:
+                del lanes[lane]
+            if not lanes:
+                del self._by_handler[handler]
+
+    def handlers(self) -> tuple[HandlerClass, ...]:
+        """Handlers for which steps wait."""
+        return tuple(self._by_handler)
+
+    def waiting(self) -> dict[HandlerClass, int]:
+        """How many steps wait for each handler."""
+        return {
+            handler: sum(len(lane) for lane in lanes.values())
+            for handler, lanes in self._by_handler.items()
+        }
+
+    def peek(self, handler: HandlerClass) -> Iterator[Entry]:
+        """Steps for one handler, most urgent first; the caller discards what it sent."""
+        lanes = self._by_handler.get(handler, {})
+        for lane in sorted(lanes):
+            yield from lanes[lane].values()

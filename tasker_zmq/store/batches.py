@@ -1,0 +1,265 @@
+"""Batches: loading what may be sent, writing what is sent, counting what came back, settling."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, text
+
+from tasker_zmq.domain.ids import BatchId, CoreId, RegistrationId, SessionId, StepId, TaskId
+from tasker_zmq.domain.states import BatchState
+from tasker_zmq.errors import StaleWriteError
+from tasker_zmq.store.statements import rows, run
+from tasker_zmq.store.tables import Discrepancy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewBatchStep:
+    """One step's place in a new batch; `sequence_order` counts from 1."""
+
+    step_id: StepId
+    batch_id: BatchId
+    sequence_order: int
+    handler_class: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewBatch:
+    """A batch about to be sent; `timeout_seconds` bounds the whole of it."""
+
+    batch_id: BatchId
+    batch_uuid: str
+    task_id: TaskId | None
+    handler_class: str | None
+    registration_id: RegistrationId | None
+    session_id: SessionId
+    batch_size: int
+    timeout_seconds: int
+    publication: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchArrow:
+    """One transition of a batch; `last` marks the newest of those written together."""
+
+    batch_id: BatchId
+    sort_key: int
+    from_state: BatchState
+    to_state: BatchState
+    event: str
+    last: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BatchAccount:
+    """What a tick adds to one batch's row."""
+
+    batch_id: BatchId
+    partials: int
+    completed: int
+    failed: int
+    completion: bool
+    state: BatchState
+    transitions: int
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredDifference:
+    """One difference between a batch's accounts."""
+
+    batch_id: BatchId
+    step_id: StepId | None
+    kind: str
+    partial_says: str | None
+    completion_says: str | None
+
+
+def load_viable(
+    connection: Connection, step_ids: Sequence[StepId], *, core_id: CoreId, now: datetime
+) -> Sequence[Row[Any]]:
+    """Those of the steps that may be sent, locked, with context and parents' results as JSON text."""
+    return rows(
+        connection,
+        "load_viable_steps",
+        {"step_ids": list(step_ids), "core_id": core_id, "now": now},
+    )
+
+
+def start(
+    connection: Connection,
+    batches: Sequence[NewBatch],
+    steps: Sequence[NewBatchStep],
+    *,
+    core_id: CoreId,
+    now: datetime,
+) -> None:
+    """Write the batches and move their steps; raises StaleWriteError unless every step moved."""
+    started = rows(
+        connection,
+        "start_batches",
+        {
+            "step_ids": [step.step_id for step in steps],
+            "step_batch_ids": [step.batch_id for step in steps],
+            "orders": [step.sequence_order for step in steps],
+            "handler_classes": [step.handler_class for step in steps],
+            "batch_ids": [batch.batch_id for batch in batches],
+            "batch_uuids": [batch.batch_uuid for batch in batches],
+            "batch_task_ids": [batch.task_id for batch in batches],
+            "batch_handlers": [batch.handler_class for batch in batches],
+            "registration_ids": [batch.registration_id for batch in batches],
+            "session_ids": [batch.session_id for batch in batches],
+            "batch_sizes": [batch.batch_size for batch in batches],
+            "timeouts": [batch.timeout_seconds for batch in batches],
+            "publications": [batch.publication for batch in batches],
+            "core_id": core_id,
+            "now": now,
+        },
+    )[0][0]
+    if started != len(steps):
+        raise StaleWriteError(f"{len(steps)} steps were to start, {started} did")
+
+
+def account(
+    connection: Connection,
+    accounts: Sequence[BatchAccount],
+    arrows: Sequence[BatchArrow],
+    *,
+    now: datetime,
+) -> None:
+    """Add what was heard of batches and write their transitions."""
+    if not accounts:
+        return
+    run(
+        connection,
+        "account_batches",
+        {
+            "batch_ids": [each.batch_id for each in accounts],
+            "partials": [each.partials for each in accounts],
+            "completed": [each.completed for each in accounts],
+            "failed": [each.failed for each in accounts],
+            "completions": [each.completion for each in accounts],
+            "states": [each.state.value for each in accounts],
+            "transition_counts": [each.transitions for each in accounts],
+            "published": [each.published_at for each in accounts],
+            "arrow_batch_ids": [each.batch_id for each in arrows],
+            "arrow_sort_keys": [each.sort_key for each in arrows],
+            "arrow_from": [each.from_state.value for each in arrows],
+            "arrow_to": [each.to_state.value for each in arrows],
+            "arrow_events": [each.event for each in arrows],
+            "arrow_last": [each.last for each in arrows],
+            "now": now,
+        },
+    )
+
+
+def expired(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row[Any]]:
+    """These batches with all their steps, locked, in the shape of `steps.load_named`."""
+    return rows(connection, "expired_batches", {"batch_ids": list(batch_ids)})
+
+
+def unsettled(
+    connection: Connection, *, core_id: CoreId, after: BatchId, at_most: int
+) -> Sequence[Row[Any]]:
+    """Batches of this core that are open or not yet reconciled, in order of id."""
+    values = {"core_id": core_id, "after_batch_id": after, "at_most": at_most}
+    return rows(connection, "unsettled_batches", values)
+
+
+def load_accounts(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row[Any]]:
+    """Steps and ledger rows of these batches."""
+    return rows(connection, "load_accounts", {"batch_ids": list(batch_ids)})
+
+
+def settle(
+    connection: Connection,
+    statuses: Sequence[tuple[BatchId, str]],
+    differences: Sequence[StoredDifference],
+    *,
+    now: datetime,
+) -> None:
+    """Store the reconciler's verdicts; what was found of these batches before gives way."""
+    if not statuses:
+        return
+    connection.execute(
+        delete(Discrepancy).where(Discrepancy.batch_id.in_([batch_id for batch_id, _ in statuses]))
+    )
+    run(
+        connection,
+        "settle_batches",
+        {
+            "batch_ids": [batch_id for batch_id, _ in statuses],
+            "statuses": [status for _, status in statuses],
+            "difference_batch_ids": [each.batch_id for each in differences],
+            "difference_step_ids": [each.step_id for each in differences],
+            "kinds": [each.kind for each in differences],
+            "partials_say": [each.partial_says for each in differences],
+            "completions_say": [each.completion_says for each in differences],
+            "now": now,
+        },
+    )
+
+
+def reserve_ids(connection: Connection, table: str, column: str, *, count: int) -> list[int]:
+    """`count` fresh ids of an identity column; unused ones are gaps."""
+    statement = (
+        "SELECT nextval(pg_get_serial_sequence(:table, :column)) "
+        "FROM generate_series(1, CAST(:count AS integer))"
+    )
+    values = {"table": table, "column": column, "count": count}
+    return [row[0] for row in connection.execute(text(statement), values)]
+
+
+def mark_published(
+    connection: Connection, sent: Sequence[tuple[BatchId, datetime]], *, now: datetime
+) -> None:
+    """Move created batches to published, with the moment at which each went out."""
+    run(
+        connection,
+        "mark_published",
+        {
+            "batch_ids": [batch_id for batch_id, _ in sent],
+            "moments": [moment for _, moment in sent],
+            "now": now,
+        },
+    )
+
+
+def adopt(
+    connection: Connection,
+    batch_uuids: Sequence[str],
+    *,
+    worker_id: int,
+    registration_id: RegistrationId,
+    session_id: SessionId,
+    now: datetime,
+) -> list[tuple[BatchId, SessionId]]:
+    """Give a worker's batches to its new session; returns them with the session they had."""
+    values = {
+        "batch_uuids": list(batch_uuids),
+        "worker_id": worker_id,
+        "registration_id": registration_id,
+        "session_id": session_id,
+        "now": now,
+    }
+    found = rows(connection, "adopt_batches", values)
+    return [(row.batch_id, row.former_session_id) for row in found]
+
+
+def steps_in_flight(
+    connection: Connection, batch_ids: Sequence[BatchId]
+) -> list[tuple[BatchId, StepId, SessionId]]:
+    """Steps that these batches still have in progress, and the session that has them."""
+    found = connection.execute(
+        text(
+            "SELECT bs.batch_id, bs.workflow_step_id, b.session_id "
+            "FROM tasker_step_execution_batches b "
+            "JOIN tasker_step_execution_batch_steps bs USING (batch_id) "
+            "JOIN tasker_workflow_steps s USING (workflow_step_id) "
+            "WHERE bs.batch_id = ANY(CAST(:batch_ids AS bigint[])) "
+            "AND s.state = 'in_progress' AND s.current_batch_id = bs.batch_id"
+        ),
+        {"batch_ids": list(batch_ids)},
+    )
+    return [(row.batch_id, row.workflow_step_id, row.session_id) for row in found]

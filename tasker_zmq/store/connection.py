@@ -1,0 +1,90 @@
+"""Connections to PostgreSQL, set up so that hot statements are prepared once with a generic plan."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from psycopg.types.numeric import Int8Dumper
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from tasker_zmq.errors import UnreachableError
+
+_RETRYABLE = ("40001", "40P01", "55P03")
+_AWAY = ("08", "57P0", "53")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionLimits:
+    """Seconds."""
+
+    connect_timeout_seconds: float = 5
+    statement_timeout_seconds: float = 10
+    lock_timeout_seconds: float = 2
+
+
+def create(url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int = 1) -> Engine:
+    """An engine whose connections name themselves `tasker-zmq <purpose>` in pg_stat_activity."""
+    milliseconds = {
+        "statement_timeout": limits.statement_timeout_seconds,
+        "lock_timeout": limits.lock_timeout_seconds,
+        "idle_in_transaction_session_timeout": limits.statement_timeout_seconds,
+    }
+    options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items())
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=False,
+        json_serializer=lambda value: orjson.dumps(value).decode(),
+        json_deserializer=orjson.loads,
+        connect_args={
+            "application_name": f"tasker-zmq {purpose}",
+            "connect_timeout": max(1, int(limits.connect_timeout_seconds)),
+            "options": f"{options} -c plan_cache_mode=force_generic_plan -c timezone=UTC",
+            "prepare_threshold": 1,
+            "keepalives_idle": 30,
+        },
+    )
+    event.listen(engine, "connect", _one_integer_type)
+    return engine
+
+
+def _one_integer_type(dbapi_connection: Any, _record: object) -> None:
+    """Send every int as bigint: else each magnitude would prepare a statement of its own."""
+    dbapi_connection.adapters.register_dumper(int, Int8Dumper)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database did not answer, so that the same work may be tried again later."""
+    if isinstance(error, InterfaceError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return isinstance(error, OperationalError) or error.connection_invalidated
+    return str(state).startswith(_AWAY)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Whether two transactions met (deadlock, serialization, lock timeout): run it again."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return state in _RETRYABLE
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn a database that does not answer into UnreachableError, without its password."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not is_away(error):
+            raise
+        reason = str(error.orig).strip().partition("\n")[0]
+        raise UnreachableError(
+            f"the database does not answer: {reason}; check TASKER_DATABASE_URL and that "
+            "PostgreSQL runs"
+        ) from None

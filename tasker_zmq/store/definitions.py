@@ -1,0 +1,241 @@
+"""Named tasks and their steps: publishing them, finding them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
+from tasker_zmq.domain.template import Backoff, BackoffKind
+from tasker_zmq.store.tables import NamedStep, NamedTask, NamedTaskStep, Namespace, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDefinition:
+    """A step of a named task as dispatch and retry need it; `handler_config` is JSON text."""
+
+    named_task_id: NamedTaskId
+    named_step_id: NamedStepId
+    name: str
+    handler_class: HandlerClass
+    handler_config: bytes
+    depends_on: tuple[str, ...]
+    retryable: bool
+    retry_limit: int
+    backoff: Backoff
+    timeout_seconds: float
+    confirm_start: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A named task with its steps, parents first."""
+
+    named_task_id: NamedTaskId
+    namespace: str
+    name: str
+    version: str
+    template_digest: str
+    input_schema: dict[str, Any] | None
+    steps: tuple[StepDefinition, ...]
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewStepDefinition:
+    """One row of a definition to be written."""
+
+    name: str
+    position: int
+    is_leaf: bool
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDefinition:
+    """A definition to be written."""
+
+    namespace: str
+    name: str
+    version: str
+    description: str
+    template: dict[str, Any]
+    template_digest: str
+    input_schema: dict[str, Any] | None
+    steps: tuple[NewStepDefinition, ...]
+
+
+def find(
+    connection: Connection, *, namespace: str, name: str, version: str | None
+) -> Definition | None:
+    """A definition by name; the newest published when `version` is None."""
+    chosen = (
+        select(NamedTask.named_task_id)
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .where(Namespace.name == namespace, NamedTask.name == name)
+        .order_by(NamedTask.named_task_id.desc())
+        .limit(1)
+    )
+    if version is not None:
+        chosen = chosen.where(NamedTask.version == version)
+    named_task_id = connection.execute(chosen).scalar()
+    return None if named_task_id is None else load(connection, NamedTaskId(named_task_id))
+
+
+def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:
+    """A definition by id."""
+    task = connection.execute(
+        select(NamedTask, Namespace.name.label("namespace"))
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .where(NamedTask.named_task_id == named_task_id)
+    ).one()
+    steps = connection.execute(
+        select(NamedTaskStep, NamedStep.name)
+        .join(NamedStep, NamedStep.named_step_id == NamedTaskStep.named_step_id)
+        .where(NamedTaskStep.named_task_id == named_task_id)
+        .order_by(NamedTaskStep.position)
+    )
+    return Definition(
+        named_task_id=named_task_id,
+        namespace=task.namespace,
+        name=task.name,
+        version=task.version,
+        template_digest=task.template_digest,
+        input_schema=task.input_schema,
+        steps=tuple(_step(row) for row in steps),
+    )
+
+
+def _step(row: Any) -> StepDefinition:
+    return StepDefinition(
+        named_task_id=row.named_task_id,
+        named_step_id=row.named_step_id,
+        name=row.name,
+        handler_class=HandlerClass(row.handler_class),
+        handler_config=orjson.dumps(row.handler_config),
+        depends_on=tuple(row.depends_on),
+        retryable=row.retryable,
+        retry_limit=row.retry_limit,
+        backoff=Backoff(
+            kind=BackoffKind(row.backoff),
+            base_ms=row.backoff_base_ms,
+            ceiling_ms=row.backoff_ceiling_ms,
+        ),
+        timeout_seconds=row.timeout_seconds,
+        confirm_start=row.confirm_start,
+    )
+
+
+def names(connection: Connection, limit: int = 1_000) -> list[str]:
+    """Full names of published definitions, for messages that suggest the nearest."""
+    found = connection.execute(
+        select(Namespace.name, NamedTask.name, NamedTask.version)
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .order_by(NamedTask.named_task_id.desc())
+        .limit(limit)
+    )
+    return [f"{namespace}/{name}@{version}" for namespace, name, version in found]
+
+
+def task_count(connection: Connection, named_task_id: NamedTaskId) -> int:
+    """How many tasks are pinned to a definition; counts no further than 1,000."""
+    some = select(Task.task_id).where(Task.named_task_id == named_task_id).limit(1_000).subquery()
+    return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
+
+
+def publish(connection: Connection, new: NewDefinition, *, now: datetime) -> NamedTaskId:
+    """Write a definition that is not there yet."""
+    namespace_id = _ensure(connection, Namespace, new.namespace, now)
+    named_task_id: int = connection.execute(
+        insert(NamedTask)
+        .values(
+            task_namespace_id=namespace_id,
+            name=new.name,
+            version=new.version,
+            **_task_values(new),
+            created_at=now,
+        )
+        .returning(NamedTask.named_task_id)
+    ).scalar_one()
+    _write_steps(connection, NamedTaskId(named_task_id), new.steps, now)
+    return NamedTaskId(named_task_id)
+
+
+def replace(
+    connection: Connection, named_task_id: NamedTaskId, new: NewDefinition, *, now: datetime
+) -> None:
+    """Write a definition over one that no task is pinned to."""
+    connection.execute(
+        NamedTask.__table__.update()  # type: ignore[attr-defined]
+        .where(NamedTask.named_task_id == named_task_id)
+        .values(**_task_values(new))
+    )
+    connection.execute(
+        NamedTaskStep.__table__.delete().where(  # type: ignore[attr-defined]
+            NamedTaskStep.named_task_id == named_task_id
+        )
+    )
+    _write_steps(connection, named_task_id, new.steps, now)
+
+
+def _task_values(new: NewDefinition) -> dict[str, Any]:
+    return {
+        "description": new.description,
+        "template": new.template,
+        "template_digest": new.template_digest,
+        "input_schema": new.input_schema,
+        "step_count": len(new.steps),
+        "leaf_count": sum(step.is_leaf for step in new.steps),
+    }
+
+
+def _ensure(connection: Connection, table: type[Namespace], name: str, now: datetime) -> int:
+    connection.execute(
+        insert(table)
+        .values(name=name, created_at=now)
+        .on_conflict_do_nothing(index_elements=["name"])
+    )
+    found: int = connection.execute(
+        select(table.task_namespace_id).where(table.name == name)
+    ).scalar_one()
+    return found
+
+
+def _write_steps(
+    connection: Connection,
+    named_task_id: NamedTaskId,
+    steps: Sequence[NewStepDefinition],
+    now: datetime,
+) -> None:
+    connection.execute(
+        insert(NamedStep).on_conflict_do_nothing(index_elements=["name"]),
+        [{"name": step.name, "created_at": now} for step in steps],
+    )
+    ids = {
+        row.name: row.named_step_id
+        for row in connection.execute(
+            select(NamedStep.name, NamedStep.named_step_id).where(
+                NamedStep.name.in_([step.name for step in steps])
+            )
+        )
+    }
+    connection.execute(
+        insert(NamedTaskStep),
+        [
+            {
+                "named_task_id": named_task_id,
+                "named_step_id": ids[step.name],
+                "position": step.position,
+                "is_leaf": step.is_leaf,
+                **step.values,
+            }
+            for step in steps
+        ],
+    )

@@ -1,0 +1,13 @@
+-- adopt_batches: gives batches that a worker still has in hand to its new session; only batches of an
+-- earlier session of the very same worker.
+WITH held AS MATERIALIZED (
+    SELECT b.batch_id, b.session_id FROM tasker_step_execution_batches b
+    JOIN tasker_worker_registrations r USING (registration_id)
+    WHERE b.batch_uuid = ANY(CAST(:batch_uuids AS uuid[])) AND r.worker_id = :worker_id
+      AND b.session_id <> :session_id
+    ORDER BY b.batch_id FOR NO KEY UPDATE OF b
+)
+UPDATE tasker_step_execution_batches b SET session_id = :session_id,
+    registration_id = :registration_id, updated_at = CAST(:now AS timestamptz)
+FROM held WHERE b.batch_id = held.batch_id
+RETURNING b.batch_id, held.session_id AS former_session_id;

@@ -1,0 +1,86 @@
+-- apply_outcomes: moves steps along their arrows and carries the consequences: transitions, children
+-- that wait for one parent less, tasks whose last leaf is complete. Guarded by the expected state;
+-- `moved` rows are exactly those that moved, `ready` rows are steps that may now be sent.
+WITH outcome AS MATERIALIZED (
+    SELECT * FROM unnest(
+        CAST(:step_ids AS bigint[]), CAST(:from_states AS text[]), CAST(:to_states AS text[]),
+        CAST(:events AS text[]), CAST(:results AS text[]), CAST(:errors AS text[]),
+        CAST(:next_attempts AS timestamptz[]), CAST(:worker_names AS text[]),
+        CAST(:uncharged AS integer[]), CAST(:lost AS integer[])
+    ) AS u(step_id, from_state, to_state, event, results, error, next_attempt_at, worker_name,
+           uncharged, lost)
+),
+moved AS (
+    UPDATE tasker_workflow_steps s SET
+        state = o.to_state,
+        transitions = s.transitions + 1,
+        results = CASE WHEN o.to_state = 'complete' THEN o.results::json ELSE s.results END,
+        error = CASE WHEN o.to_state = 'complete' THEN NULL ELSE coalesce(o.error::json, s.error) END,
+        next_attempt_at = o.next_attempt_at,
+        attempts = s.attempts - o.uncharged,
+        losses = s.losses + o.lost,
+        worker_name = coalesce(o.worker_name, s.worker_name),
+        finished_at = CASE WHEN o.to_state IN ('complete', 'error') THEN CAST(:now AS timestamptz) END
+    FROM outcome o
+    WHERE s.workflow_step_id = o.step_id AND s.state = o.from_state
+    RETURNING s.workflow_step_id, s.task_id, s.named_step_id, s.is_leaf, s.transitions,
+        s.state, s.unfinished_parents, o.from_state, o.event
+),
+written AS (
+    INSERT INTO tasker_workflow_step_transitions
+        (workflow_step_id, sort_key, from_state, to_state, event_name, created_at)
+    SELECT workflow_step_id, transitions, from_state, state, event, CAST(:now AS timestamptz)
+    FROM moved
+),
+unblocked AS (
+    UPDATE tasker_workflow_steps c SET unfinished_parents = c.unfinished_parents - n.finished
+    FROM (
+        SELECT e.to_step_id, count(*)::integer AS finished
+        FROM moved m JOIN tasker_workflow_step_edges e ON e.from_step_id = m.workflow_step_id
+        WHERE m.state = 'complete' GROUP BY e.to_step_id
+    ) n
+    WHERE c.workflow_step_id = n.to_step_id
+    RETURNING c.workflow_step_id, c.task_id, c.named_step_id, c.unfinished_parents, c.state
+),
+progress AS (
+    SELECT task_id, count(*) FILTER (WHERE state = 'complete' AND is_leaf)::integer AS leaves,
+        count(*) FILTER (WHERE state = 'error')::integer AS failures
+    FROM moved GROUP BY task_id
+),
+advanced AS (
+    UPDATE tasker_tasks t SET
+        unfinished_leaves = t.unfinished_leaves - p.leaves,
+        failed_steps = t.failed_steps + p.failures,
+        state = CASE WHEN t.unfinished_leaves = p.leaves THEN 'complete' ELSE t.state END,
+        transitions = t.transitions + (t.unfinished_leaves = p.leaves)::integer,
+        completed_at = CASE WHEN t.unfinished_leaves = p.leaves THEN CAST(:now AS timestamptz) END
+    FROM progress p
+    WHERE t.task_id = p.task_id AND t.state = 'in_progress' AND p.leaves + p.failures > 0
+    RETURNING t.task_id, t.state, t.transitions, t.failed_steps
+),
+task_written AS (
+    INSERT INTO tasker_task_transitions
+        (task_id, sort_key, from_state, to_state, event_name, created_at)
+    SELECT task_id, transitions, 'in_progress', 'complete', 'complete', CAST(:now AS timestamptz)
+    FROM advanced WHERE state = 'complete'
+)
+SELECT 'moved' AS kind, workflow_step_id AS step_id, task_id, named_step_id, NULL::bigint AS named_task_id,
+    NULL::integer AS priority
+FROM moved
+UNION ALL
+SELECT 'ready', r.workflow_step_id, r.task_id, r.named_step_id, t.named_task_id, t.priority
+FROM (
+    SELECT workflow_step_id, task_id, named_step_id FROM unblocked
+    WHERE unfinished_parents = 0 AND state = 'pending'
+    UNION ALL
+    SELECT workflow_step_id, task_id, named_step_id FROM moved
+    WHERE state = 'pending' AND unfinished_parents = 0
+) r JOIN tasker_tasks t USING (task_id)
+UNION ALL
+SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL
+FROM progress p
+JOIN tasker_tasks t USING (task_id)
+LEFT JOIN advanced a USING (task_id)
+WHERE coalesce(a.failed_steps, t.failed_steps) > 0 AND coalesce(a.state, t.state) = 'in_progress'
+UNION ALL
+SELECT 'finished', NULL, task_id, NULL, NULL, NULL FROM advanced WHERE state = 'complete';

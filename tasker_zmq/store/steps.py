@@ -1,0 +1,268 @@
+"""Steps and their tasks: loading what results name, applying outcomes, creating, sweeping."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, select, text
+
+from tasker_zmq.domain.ids import CoreId, NamedStepId, NamedTaskId, StepId, TaskId
+from tasker_zmq.domain.states import StepEvent, StepState
+from tasker_zmq.errors import StaleWriteError
+from tasker_zmq.store.statements import rows, run
+from tasker_zmq.store.tables import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Move:
+    """One step along one arrow; `results` and `error` are JSON text."""
+
+    step_id: StepId
+    from_state: StepState
+    to_state: StepState
+    event: StepEvent
+    results: str | None = None
+    error: str | None = None
+    next_attempt_at: datetime | None = None
+    worker_name: str | None = None
+    uncharged: int = 0  # attempts given back
+    lost: int = 0  # losses added
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReadyStep:
+    """A step that may be sent now."""
+
+    step_id: StepId
+    task_id: TaskId
+    named_task_id: NamedTaskId
+    named_step_id: NamedStepId
+    priority: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moved:
+    """What followed from moves: `blocked` tasks have a failure and must be looked at."""
+
+    ready: tuple[ReadyStep, ...] = ()
+    blocked: tuple[TaskId, ...] = ()
+    finished: tuple[TaskId, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTask:
+    """A task to be created; `context` is JSON text."""
+
+    task_id: TaskId
+    named_task_id: NamedTaskId
+    context: str
+    identity: str | None
+    priority: int
+    tags: str
+    initiator: str | None
+    source_system: str | None
+    reason: str | None
+    correlation_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Created:
+    """Which tasks came into being, and the steps with which they begin."""
+
+    task_ids: frozenset[TaskId]
+    ready: tuple[ReadyStep, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPage:
+    """One page of open tasks: `cursor` is None behind the last one."""
+
+    ready: tuple[ReadyStep, ...]
+    cursor: tuple[int, int] | None
+
+
+SWEEP_START = (-(1 << 31), 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepCounts:
+    """How the steps of one task stand."""
+
+    running: int
+    waiting: int
+    ready: int
+    in_doubt: int
+    failed: int = field(default=0)
+
+
+def _ready(row: Row[Any]) -> ReadyStep:
+    return ReadyStep(
+        step_id=row.step_id,
+        task_id=row.task_id,
+        named_task_id=row.named_task_id,
+        named_step_id=row.named_step_id,
+        priority=row.priority,
+    )
+
+
+def load_named(
+    connection: Connection, *, batch_uuids: Sequence[str], step_ids: Sequence[int | None]
+) -> Sequence[Row[Any]]:
+    """Batches and steps by the pairs that messages name, locked; unknown batches are left out."""
+    return rows(connection, "load_named_steps", {"batch_uuids": batch_uuids, "step_ids": step_ids})
+
+
+def apply(connection: Connection, moves: Sequence[Move], *, now: datetime) -> Moved:
+    """Move the steps and carry the consequences; raises StaleWriteError unless all of them moved."""
+    if not moves:
+        return Moved()
+    returned = rows(
+        connection,
+        "apply_outcomes",
+        {
+            "step_ids": [move.step_id for move in moves],
+            "from_states": [move.from_state.value for move in moves],
+            "to_states": [move.to_state.value for move in moves],
+            "events": [move.event.value for move in moves],
+            "results": [move.results for move in moves],
+            "errors": [move.error for move in moves],
+            "next_attempts": [move.next_attempt_at for move in moves],
+            "worker_names": [move.worker_name for move in moves],
+            "uncharged": [move.uncharged for move in moves],
+            "lost": [move.lost for move in moves],
+            "now": now,
+        },
+    )
+    moved = sum(1 for row in returned if row.kind == "moved")
+    if moved != len(moves):
+        raise StaleWriteError(f"{len(moves)} steps were to move, {moved} did")
+    return Moved(
+        ready=tuple(_ready(row) for row in returned if row.kind == "ready"),
+        blocked=tuple(row.task_id for row in returned if row.kind == "blocked"),
+        finished=tuple(row.task_id for row in returned if row.kind == "finished"),
+    )
+
+
+def counts(connection: Connection, task_ids: Sequence[TaskId]) -> dict[TaskId, StepCounts]:
+    """How the steps of these tasks stand."""
+    return {
+        row.task_id: StepCounts(
+            running=row.running,
+            waiting=row.waiting,
+            ready=row.ready,
+            in_doubt=row.in_doubt,
+            failed=row.failed,
+        )
+        for row in rows(connection, "count_task_steps", {"task_ids": list(task_ids)})
+    }
+
+
+def fail_tasks(connection: Connection, task_ids: Sequence[TaskId], *, now: datetime) -> int:
+    """End tasks in which nothing can proceed; returns how many."""
+    return len(rows(connection, "fail_tasks", {"task_ids": list(task_ids), "now": now}))
+
+
+def create(
+    connection: Connection, tasks: Sequence[NewTask], *, core_id: CoreId, now: datetime
+) -> Created:
+    """Create the tasks whose identity is free, owned by this core."""
+    returned = rows(
+        connection,
+        "create_tasks",
+        {
+            "task_ids": [task.task_id for task in tasks],
+            "named_task_ids": [task.named_task_id for task in tasks],
+            "contexts": [task.context for task in tasks],
+            "identities": [task.identity for task in tasks],
+            "priorities": [task.priority for task in tasks],
+            "tags": [task.tags for task in tasks],
+            "initiators": [task.initiator for task in tasks],
+            "source_systems": [task.source_system for task in tasks],
+            "reasons": [task.reason for task in tasks],
+            "correlation_ids": [task.correlation_id for task in tasks],
+            "core_id": core_id,
+            "now": now,
+        },
+    )
+    return Created(
+        task_ids=frozenset(row.task_id for row in returned if row.kind == "created"),
+        ready=tuple(_ready(row) for row in returned if row.kind == "ready"),
+    )
+
+
+def find_by_identity(
+    connection: Connection, wanted: Sequence[tuple[NamedTaskId, str]]
+) -> dict[tuple[NamedTaskId, str], TaskId]:
+    """Tasks that already have these identities."""
+    found = connection.execute(
+        text(
+            "SELECT t.named_task_id, t.identity, t.task_id "
+            "FROM unnest(CAST(:named_task_ids AS bigint[]), CAST(:identities AS text[])) "
+            "AS u(named_task_id, identity) JOIN tasker_tasks t USING (named_task_id, identity)"
+        ),
+        {
+            "named_task_ids": [named_task_id for named_task_id, _ in wanted],
+            "identities": [identity for _, identity in wanted],
+        },
+    )
+    return {(row.named_task_id, row.identity): row.task_id for row in found}
+
+
+def due_retries(
+    connection: Connection, *, core_id: CoreId, now: datetime, at_most: int
+) -> list[StepId]:
+    """Waiting steps whose time has come, locked."""
+    values = {"core_id": core_id, "now": now, "at_most": at_most}
+    return [row.step_id for row in rows(connection, "retries_due", values)]
+
+
+def next_retry(connection: Connection) -> datetime | None:
+    """When the next waiting step is due."""
+    returned: datetime | None = rows(connection, "next_retry", {})[0][0]
+    return returned
+
+
+def sweep(
+    connection: Connection, *, core_id: CoreId, after: tuple[int, int], tasks_max: int
+) -> SweepPage:
+    """Viable steps of one page of this core's open tasks."""
+    returned = rows(
+        connection,
+        "sweep_viable_steps",
+        {
+            "core_id": core_id,
+            "after_priority": after[0],
+            "after_task_id": after[1],
+            "at_most": tasks_max,
+        },
+    )
+    tasks = {row.task_id for row in returned}
+    last = returned[-1] if len(tasks) == tasks_max else None
+    return SweepPage(
+        ready=tuple(_ready(row) for row in returned if row.step_id is not None),
+        cursor=None if last is None else (-last.priority, last.task_id),
+    )
+
+
+def claim(connection: Connection, *, core_id: CoreId, now: datetime, at_most: int) -> int:
+    """Own open tasks that nobody living owns; returns how many."""
+    return len(
+        rows(connection, "claim_tasks", {"core_id": core_id, "now": now, "at_most": at_most})
+    )
+
+
+def start_tasks(connection: Connection, task_ids: Sequence[TaskId], *, now: datetime) -> None:
+    """Move pending tasks to in_progress without sending a step of theirs."""
+    run(connection, "start_tasks", {"task_ids": list(task_ids), "now": now})
+
+
+def states(connection: Connection, task_ids: Sequence[TaskId]) -> dict[TaskId, str]:
+    """The states of these tasks."""
+    chosen = select(Task.task_id, Task.state).where(
+        Task.task_id.in_(bindparam("ids", expanding=True))
+    )
+    return {
+        TaskId(row.task_id): row.state
+        for row in connection.execute(chosen, {"ids": list(task_ids)})
+    }

@@ -1,0 +1,203 @@
+"""Workers, their sessions, and cores."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
+from tasker_zmq.store.statements import run
+from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewRegistration:
+    """A session about to begin."""
+
+    worker_name: str
+    session_id: SessionId
+    core_id: CoreId
+    connection_type: str
+    connection_details: dict[str, Any]
+    protocol_version: str
+    handlers: tuple[str, ...]
+    credit: int
+    metadata: dict[str, Any]
+    supported: Mapping[NamedTaskId, tuple[dict[str, Any], int]]  # configuration, priority
+
+
+def register(
+    connection: Connection, new: NewRegistration, *, now: datetime
+) -> tuple[int, RegistrationId]:
+    """Write worker, session and associations; returns the worker's and the registration's id."""
+    worker_id: int = connection.execute(
+        insert(Worker)
+        .values(worker_name=new.worker_name, metadata_=new.metadata, created_at=now, updated_at=now)
+        .on_conflict_do_update(
+            index_elements=["worker_name"], set_={"metadata": new.metadata, "updated_at": now}
+        )
+        .returning(Worker.worker_id)
+    ).scalar_one()
+    if new.supported:
+        statement = insert(SupportedTask)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["worker_id", "named_task_id"],
+                set_={
+                    "configuration": statement.excluded.configuration,
+                    "priority": statement.excluded.priority,
+                    "updated_at": now,
+                },
+            ),
+            [
+                {
+                    "worker_id": worker_id,
+                    "named_task_id": named_task_id,
+                    "configuration": configuration,
+                    "priority": priority,
+                    "created_at": now,
+                    "updated_at": now,
+                }
+                for named_task_id, (configuration, priority) in new.supported.items()
+            ],
+        )
+    registration_id: int = connection.execute(
+        insert(Registration)
+        .values(
+            worker_id=worker_id,
+            session_id=new.session_id,
+            core_id=new.core_id,
+            status=RegistrationStatus.REGISTERED,
+            connection_type=new.connection_type,
+            connection_details=new.connection_details,
+            protocol_version=new.protocol_version,
+            handlers=list(new.handlers),
+            credit=new.credit,
+            last_heartbeat_at=now,
+            registered_at=now,
+        )
+        .returning(Registration.registration_id)
+    ).scalar_one()
+    return worker_id, RegistrationId(registration_id)
+
+
+def coverage(
+    connection: Connection, worker_id: int, named_task_ids: Sequence[NamedTaskId]
+) -> dict[NamedTaskId, tuple[int, int]]:
+    """Per named task: how many workers with a live session know it, and this worker's rank."""
+    found = connection.execute(
+        text(
+            "SELECT a.named_task_id, count(*) AS workers, "
+            "1 + count(*) FILTER (WHERE a.priority > mine.priority) AS rank "
+            "FROM tasker_worker_named_tasks mine "
+            "JOIN tasker_worker_named_tasks a USING (named_task_id) "
+            "WHERE mine.worker_id = :worker_id "
+            "AND mine.named_task_id = ANY(CAST(:named_task_ids AS bigint[])) "
+            "AND EXISTS (SELECT 1 FROM tasker_worker_registrations r "
+            "WHERE r.worker_id = a.worker_id AND r.status <> 'disconnected') "
+            "GROUP BY a.named_task_id"
+        ),
+        {"worker_id": worker_id, "named_task_ids": list(named_task_ids)},
+    )
+    return {row.named_task_id: (row.workers, row.rank) for row in found}
+
+
+def beat(
+    connection: Connection,
+    beats: Mapping[SessionId, tuple[int, datetime]],
+    *,
+    status: str = "healthy",
+) -> None:
+    """Write the heartbeats that came since the last time: load and moment per session."""
+    if not beats:
+        return
+    ordered = sorted(beats.items())
+    run(
+        connection,
+        "record_heartbeats",
+        {
+            "session_ids": [session_id for session_id, _ in ordered],
+            "loads": [load for _, (load, _) in ordered],
+            "moments": [moment for _, (_, moment) in ordered],
+            "status": status,
+        },
+    )
+
+
+def close_sessions(
+    connection: Connection, session_ids: Sequence[SessionId], *, now: datetime
+) -> None:
+    """Mark sessions as disconnected."""
+    connection.execute(
+        update(Registration)
+        .where(Registration.session_id.in_(session_ids), Registration.unregistered_at.is_(None))
+        .values(status=RegistrationStatus.DISCONNECTED, unregistered_at=now)
+    )
+
+
+def close_sessions_of(connection: Connection, core_id: CoreId, *, now: datetime) -> None:
+    """Mark all sessions of a core as disconnected: a starting core knows none."""
+    connection.execute(
+        update(Registration)
+        .where(Registration.core_id == core_id, Registration.unregistered_at.is_(None))
+        .values(status=RegistrationStatus.DISCONNECTED, unregistered_at=now)
+    )
+
+
+def start_core(
+    connection: Connection,
+    core_id: CoreId,
+    endpoints: dict[str, Any],
+    *,
+    now: datetime,
+    lease_seconds: float,
+) -> int | None:
+    """Take a core's name for this process; returns the new epoch, or None while another holds it."""
+    lease = now + timedelta(seconds=lease_seconds)
+    statement = insert(Core).values(
+        core_id=core_id, epoch=1, endpoints=endpoints, lease_expires_at=lease, started_at=now
+    )
+    epoch: int | None = connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["core_id"],
+            set_={
+                "epoch": Core.epoch + 1,
+                "endpoints": endpoints,
+                "lease_expires_at": lease,
+                "started_at": now,
+                "draining": False,
+            },
+            where=Core.lease_expires_at <= now,
+        ).returning(Core.epoch)
+    ).scalar()
+    return epoch
+
+
+def lease_of(connection: Connection, core_id: CoreId) -> datetime | None:
+    """Until when a core's name is taken."""
+    return connection.execute(select(Core.lease_expires_at).where(Core.core_id == core_id)).scalar()
+
+
+def renew_core(
+    connection: Connection, core_id: CoreId, epoch: int, *, now: datetime, lease_seconds: float
+) -> bool:
+    """Extend the lease; False when another process took the name."""
+    return bool(
+        connection.execute(
+            update(Core)
+            .where(Core.core_id == core_id, Core.epoch == epoch)
+            .values(lease_expires_at=now + timedelta(seconds=lease_seconds))
+        ).rowcount
+    )
+
+
+def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:
+    """Give the name back at once, so that a successor need not wait for the lease."""
+    connection.execute(
+        update(Core)
+        .where(Core.core_id == core_id, Core.epoch == epoch)
+        .values(lease_expires_at=now, draining=True)
+    )

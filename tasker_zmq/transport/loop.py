@@ -1,0 +1,144 @@
+"""The io thread's loop: services all sockets always, hands bounded inboxes up, takes frames down."""
+
+import socket as sockets
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+import zmq
+
+from tasker_zmq.transport.sockets import DaemonSockets
+
+DRAIN_MAX = 1_000  # messages from one socket before the others are looked at again
+RETRY_MS = 20
+SUBSCRIBE = 1
+
+Frames = list[bytes]
+
+
+class Receiver:
+    """What the loop hands frames to; every method is called on the io thread and must not block."""
+
+    def result(self, frames: Frames) -> None:
+        raise NotImplementedError
+
+    def command(self, frames: Frames) -> None:
+        raise NotImplementedError
+
+    def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
+        """Whether to grant it."""
+        raise NotImplementedError
+
+    def room(self) -> bool:
+        """Whether more results and commands may be read."""
+        raise NotImplementedError
+
+    def unsent(self, topic: bytes) -> None:
+        """A publication found its peer's queue full and is tried again."""
+
+
+class IoLoop(threading.Thread):
+    """Owns the sockets from `start` to `stop`; frames to send may come from any thread."""
+
+    def __init__(self, sockets_: DaemonSockets, receiver: Receiver) -> None:
+        super().__init__(name="tasker-io", daemon=True)
+        self._sockets = sockets_
+        self._receiver = receiver
+        self._publications: deque[Frames] = deque()
+        self._letters: deque[Frames] = deque()
+        self._postponed: deque[Frames] = deque()
+        self._wake_in, self._wake_out = sockets.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+        self._stopping = threading.Event()
+        self.turns = 0
+        self.failure: BaseException | None = None
+
+    def publish(self, frames: list[Frames], letters: list[Frames]) -> None:
+        """Send these; one wake-up for all of them."""
+        self._publications.extend(frames)
+        self._letters.extend(letters)
+        self.wake()
+
+    def wake(self) -> None:
+        with suppress(BlockingIOError):
+            self._wake_in.send(b"\0")
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.wake()
+        self.join()
+        self._sockets.close()
+        self._wake_in.close()
+        self._wake_out.close()
+
+    def run(self) -> None:
+        try:
+            self._serve()
+        except BaseException as error:
+            self.failure = error
+            raise
+
+    def _serve(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._wake_out, zmq.POLLIN)
+        poller.register(self._sockets.steps, zmq.POLLIN)
+        reading = False
+        while not self._stopping.is_set():
+            room = self._receiver.room()
+            if room != reading:
+                self._read_more(poller, wanted=room)
+                reading = room
+            waiting = self._postponed or not room
+            ready = dict(poller.poll(RETRY_MS if waiting else None))
+            self.turns += 1
+            if self._wake_out.fileno() in ready:
+                with suppress(BlockingIOError):
+                    self._wake_out.recv(4_096)
+            if self._sockets.steps in ready:
+                self._drain(self._sockets.steps, self._subscription)
+            if self._sockets.results in ready:
+                self._drain(self._sockets.results, self._receiver.result)
+            if self._sockets.commands in ready:
+                self._drain(self._sockets.commands, self._receiver.command)
+            self._send()
+        self._send()
+
+    def _read_more(self, poller: zmq.Poller, *, wanted: bool) -> None:
+        for socket in (self._sockets.results, self._sockets.commands):
+            if wanted:
+                poller.register(socket, zmq.POLLIN)
+            elif socket in poller:
+                poller.unregister(socket)
+
+    def _drain(self, socket: "zmq.Socket[bytes]", take: Callable[[Frames], None]) -> None:
+        for _ in range(DRAIN_MAX):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            take(frames)
+
+    def _subscription(self, frames: Frames) -> None:
+        if len(frames) != 1 or not frames[0] or frames[0][0] > SUBSCRIBE:
+            return  # a subscriber may send anything upstream; only subscriptions mean something
+        subscribed, topic = frames[0][0] == SUBSCRIBE, frames[0][1:]
+        if self._receiver.subscription(topic, subscribed=subscribed):
+            option = zmq.SUBSCRIBE if subscribed else zmq.UNSUBSCRIBE
+            self._sockets.steps.setsockopt(option, topic)
+
+    def _send(self) -> None:
+        while self._letters:
+            frames = self._letters.popleft()
+            # The peer left, or does not read: replies are asked for again, results resent.
+            with suppress(zmq.Again, zmq.ZMQError):
+                self._sockets.commands.send_multipart(frames, zmq.NOBLOCK)
+        for queue in (self._postponed, self._publications):
+            for _ in range(len(queue)):
+                frames = queue.popleft()
+                try:
+                    self._sockets.steps.send(b"".join(frames), zmq.NOBLOCK)
+                except zmq.Again:
+                    self._receiver.unsent(frames[0])
+                    self._postponed.append(frames)

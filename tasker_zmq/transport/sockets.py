@@ -1,0 +1,104 @@
+"""The daemon's sockets, with every option set before bind; see docs/PROTOCOL.md section 1 for why."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import zmq
+
+from tasker_zmq.transport.endpoints import EndpointLock, bind
+
+SUBSCRIPTION_BYTES_MAX = 1_024
+SLACK_BYTES = 64 << 10  # a little above the limit is read and refused by name; far above is cut off
+TCP_MAXRT_MS = 30_000
+
+Socket = zmq.Socket
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocketLimits:
+    """Bytes per frame and messages per queue."""
+
+    result_bytes_max: int
+    command_bytes_max: int
+    step_queue_hwm: int
+    result_queue_hwm: int
+
+
+class DaemonSockets:
+    """XPUB for steps, SUB for results, ROUTER for commands: used by one thread only."""
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        *,
+        steps: str,
+        results: str,
+        commands: str,
+        results_connect: Sequence[str],
+        topics: Sequence[bytes],
+        limits: SocketLimits,
+    ) -> None:
+        self._open: list[Socket[bytes]] = []
+        self._locks = [EndpointLock(endpoint) for endpoint in (steps, results, commands)]
+        try:
+            self.steps = self._publisher(context, limits)
+            self.results = self._subscriber(context, limits, topics)
+            self.commands = self._router(context, limits)
+            self.steps_endpoint = bind(self.steps, steps, purpose="steps")
+            self.results_endpoint = bind(self.results, results, purpose="results")
+            self.commands_endpoint = bind(self.commands, commands, purpose="commands")
+            for endpoint in results_connect:
+                self.results.connect(endpoint)
+        except BaseException:
+            self.close()
+            raise
+
+    def _socket(self, context: "zmq.Context[zmq.Socket[bytes]]", kind: int) -> "Socket[bytes]":
+        socket = context.socket(kind)
+        self._open.append(socket)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 10)
+        socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 5)
+        return socket
+
+    def _publisher(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", limits: SocketLimits
+    ) -> "Socket[bytes]":
+        socket = self._socket(context, zmq.XPUB)
+        socket.setsockopt(zmq.XPUB_MANUAL, 1)
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
+        socket.setsockopt(zmq.SNDHWM, limits.step_queue_hwm)
+        socket.setsockopt(zmq.MAXMSGSIZE, SUBSCRIPTION_BYTES_MAX)
+        socket.setsockopt(zmq.TCP_MAXRT, TCP_MAXRT_MS)
+        return socket
+
+    def _subscriber(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        limits: SocketLimits,
+        topics: Sequence[bytes],
+    ) -> "Socket[bytes]":
+        socket = self._socket(context, zmq.SUB)
+        socket.setsockopt(zmq.RCVHWM, limits.result_queue_hwm)
+        socket.setsockopt(zmq.MAXMSGSIZE, limits.result_bytes_max + SLACK_BYTES)
+        for topic in topics:
+            socket.setsockopt(zmq.SUBSCRIBE, topic)
+        return socket
+
+    def _router(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", limits: SocketLimits
+    ) -> "Socket[bytes]":
+        socket = self._socket(context, zmq.ROUTER)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # a reply to nobody is an error, not silence
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        socket.setsockopt(zmq.MAXMSGSIZE, limits.command_bytes_max + SLACK_BYTES)
+        return socket
+
+    def close(self) -> None:
+        for socket in self._open:
+            with suppress(zmq.ZMQError):
+                socket.close(linger=0)
+        for lock in self._locks:
+            lock.release()
