@@ -1,0 +1,47 @@
+"""What a handler may ask for beside its inputs: who it is, which attempt, how long it may take."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+_log = logging.getLogger("tasker.handler")
+
+
+def _unreported(_: object) -> None:
+    """Outside a worker nobody listens to progress."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One run of one step. Every field has a default, so a plain test makes one in a line.
+
+    `attempt` counts from 1; `deadline` is the moment at which the worker gives the run up.
+    """
+
+    task_id: int = 0
+    step_id: int = 0
+    step_name: str = ""
+    batch_id: str = ""
+    attempt: int = 1
+    retry_limit: int = 0
+    idempotency_key: str = ""
+    timeout_seconds: float | None = None
+    deadline: datetime | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    previous_results: Mapping[str, Any] = field(default_factory=dict)
+    cancelled: bool = False  # stays False until the protocol carries cancellation
+    report: Callable[[object], None] = field(default=_unreported, repr=False)
+
+    @property
+    def logger(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger whose records carry the ids of this run."""
+        fields = {"task_id": self.task_id, "step_id": self.step_id, "step_name": self.step_name}
+        fields |= {"batch_id": self.batch_id, "attempt": self.attempt}
+        return logging.LoggerAdapter(_log, {"fields": fields})
+
+    def progress(self, value: object) -> None:
+        """Tell the daemon how far the step is; `value` is JSON. A hint: it may be lost."""
+        self.report(value)

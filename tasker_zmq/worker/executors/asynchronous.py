@@ -1,0 +1,132 @@
+"""Handlers on one asyncio loop, on a thread of its own; plain functions get a thread each."""
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from tasker_zmq.clock import Clock
+from tasker_zmq.worker.calling import call, call_async
+from tasker_zmq.worker.executors.executor import EventInbox
+from tasker_zmq.worker.handlers import Handler
+from tasker_zmq.worker.registry import HandlerRegistry
+from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
+
+_log = logging.getLogger("tasker.worker")
+
+
+class AsyncExecutor:
+    """At most `concurrency` runs at once; a run that takes too long is cancelled."""
+
+    def __init__(
+        self, registry: HandlerRegistry, *, concurrency: int, inbox: EventInbox, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._free = concurrency  # touched by the loop's thread only
+        self._inbox = inbox
+        self._clock = clock
+        self._waiting: deque[StepRun] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="steps", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def submit(self, run: StepRun) -> None:
+        self._waiting.append(run)
+        self._loop.call_soon_threadsafe(self._fill_slots)
+
+    def expire(self) -> None:
+        """Nothing to do: each run watches its own time."""
+
+    def next_deadline(self) -> float | None:
+        return None
+
+    def give_back(self) -> tuple[StepRun, ...]:
+        given: list[StepRun] = []
+        try:
+            while True:
+                given.append(self._waiting.popleft())
+        except IndexError:
+            return tuple(given)
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=1.0)
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+            for task in self._tasks:
+                task.cancel()
+            # One turn, so that handlers see their cancellation; who ignores it is left behind.
+            self._loop.run_until_complete(asyncio.sleep(0))
+        finally:
+            self._loop.close()
+
+    def _fill_slots(self) -> None:
+        while self._free > 0:
+            try:
+                run = self._waiting.popleft()
+            except IndexError:
+                return
+            self._free -= 1
+            task = self._loop.create_task(self._supervise(run))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _supervise(self, run: StepRun) -> None:
+        work = asyncio.ensure_future(self._outcome_of(run))
+        try:
+            done, _ = await asyncio.wait({work}, timeout=run.timeout_seconds)
+        except asyncio.CancelledError:
+            work.cancel()
+            raise
+        if done:
+            self._inbox.put(run.key, work.result())
+        else:
+            work.cancel()
+            fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
+            _log.warning("step_cancelled_at_timeout", extra={"fields": fields})
+            self._inbox.put(run.key, timed_out(run))
+        self._free += 1
+        self._fill_slots()
+
+    async def _outcome_of(self, run: StepRun) -> Outcome:
+        handler = self._registry.find(run.request.handler_class)
+        if handler is None:
+            message = self._registry.unknown(run.request.handler_class)
+            return failed("UnknownHandler", message, retryable=False)
+
+        def report(value: bytes) -> None:
+            self._inbox.put(run.key, Progress(value=msgspec.Raw(value)))
+
+        if handler.is_async:
+            return await call_async(handler, run, report=report, clock=self._clock)
+        return await self._on_a_thread(handler, run, report)
+
+    async def _on_a_thread(
+        self, handler: Handler, run: StepRun, report: Callable[[bytes], None]
+    ) -> Outcome:
+        """A daemon thread: asyncio.to_thread would wait for a hung handler when the worker ends."""
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+
+        def settle(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        def work() -> None:
+            outcome = call(handler, run, report=report, clock=self._clock)
+            try:
+                self._loop.call_soon_threadsafe(settle, outcome)
+            except RuntimeError:
+                fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
+                _log.warning("late_result_discarded", extra={"fields": fields})
+
+        threading.Thread(target=work, name=f"step-{run.request.step_id}", daemon=True).start()
+        return await future

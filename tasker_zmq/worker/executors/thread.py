@@ -1,0 +1,119 @@
+"""Handlers on threads. A run that takes too long is abandoned and its slot opened anew."""
+
+import itertools
+import logging
+import threading
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import msgspec
+
+from tasker_zmq.clock import Clock
+from tasker_zmq.worker.calling import call
+from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox
+from tasker_zmq.worker.registry import HandlerRegistry
+from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
+
+_log = logging.getLogger("tasker.worker")
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    run: StepRun
+    deadline: float | None
+
+
+class ThreadExecutor:
+    """`concurrency` daemon threads: one that never comes back cannot keep the process alive."""
+
+    def __init__(
+        self, registry: HandlerRegistry, *, concurrency: int, inbox: EventInbox, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._concurrency = concurrency
+        self._inbox = inbox
+        self._clock = clock
+        self._waiting: SimpleQueue[StepRun | None] = SimpleQueue()
+        self._running: dict[int, _Running] = {}
+        self._numbers = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        for _ in range(self._concurrency):
+            self._open_slot()
+
+    def submit(self, run: StepRun) -> None:
+        self._waiting.put(run)
+
+    def expire(self) -> None:
+        now = self._clock.monotonic()
+        with self._lock:
+            late = [
+                (number, each)
+                for number, each in self._running.items()
+                if each.deadline is not None and each.deadline <= now
+            ]
+            for number, _ in late:
+                del self._running[number]
+        for _, each in late:
+            fields = {"step_id": each.run.request.step_id, "batch_id": each.run.batch_id}
+            _log.warning("step_thread_abandoned", extra={"fields": fields})
+            self._inbox.put(each.run.key, timed_out(each.run))
+            self._open_slot()
+
+    def next_deadline(self) -> float | None:
+        with self._lock:
+            found = [each.deadline for each in self._running.values() if each.deadline is not None]
+        return min(found, default=None)
+
+    def give_back(self) -> tuple[StepRun, ...]:
+        given: list[StepRun] = []
+        try:
+            while True:
+                run = self._waiting.get_nowait()
+                if run is not None:
+                    given.append(run)
+        except Empty:
+            return tuple(given)
+
+    def stop(self) -> None:
+        for _ in range(self._concurrency):
+            self._waiting.put(None)
+
+    def _open_slot(self) -> None:
+        number = next(self._numbers)
+        thread = threading.Thread(
+            target=self._serve, args=(number,), name=f"step-{number}", daemon=True
+        )
+        thread.start()
+
+    def _serve(self, number: int) -> None:
+        while (run := self._waiting.get()) is not None:
+            self._begin(number, run)
+            outcome = self._outcome_of(run)
+            with self._lock:
+                ours = self._running.pop(number, None)
+            if ours is None:
+                fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
+                _log.warning("late_result_discarded", extra={"fields": fields})
+                return  # the slot was given to another thread
+            self._inbox.put(run.key, outcome)
+
+    def _begin(self, number: int, run: StepRun) -> None:
+        seconds = run.timeout_seconds
+        deadline = None if seconds is None else self._clock.monotonic() + seconds
+        with self._lock:
+            self._running[number] = _Running(run, deadline)
+        if seconds is not None and seconds <= LOOP_SLEEP_SECONDS_MAX:
+            self._inbox.wake()
+
+    def _outcome_of(self, run: StepRun) -> Outcome:
+        handler = self._registry.find(run.request.handler_class)
+        if handler is None:
+            message = self._registry.unknown(run.request.handler_class)
+            return failed("UnknownHandler", message, retryable=False)
+
+        def report(value: bytes) -> None:
+            self._inbox.put(run.key, Progress(value=msgspec.Raw(value)))
+
+        return call(handler, run, report=report, clock=self._clock)

@@ -1,0 +1,137 @@
+"""Results that were not yet recorded by the daemon: each is sent again until it is.
+
+In memory: a result does not outlive the process. Another outbox with these methods can take its
+place.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from tasker_zmq.domain.ids import BatchUuid, StepId
+from tasker_zmq.protocol.commands import Recorded
+from tasker_zmq.protocol.messages import BatchCompletion, BatchError, PartialResult
+
+RESEND_SECONDS: Final = 1.0
+RESEND_SECONDS_MAX: Final = 15.0
+
+Report = PartialResult | BatchCompletion | BatchError
+
+
+@dataclass(frozen=True)
+class OutboxKey:
+    """What a ResultsRecorded entry names."""
+
+    batch_id: BatchUuid
+    message_type: str
+    step_id: StepId | None
+    sequence: int | None
+
+
+@dataclass(frozen=True)
+class Unrecorded:
+    """A result, how often it was sent, and when it is to be sent (again)."""
+
+    key: OutboxKey
+    report: Report
+    sent: int
+    due: float
+
+
+class Outbox(Protocol):
+    """Keeps each result from the moment it exists until the daemon has recorded it."""
+
+    def add(self, key: OutboxKey, report: Report, *, now: float) -> None:
+        """Keep it; it is due at once."""
+
+    def due(self, now: float) -> tuple[Unrecorded, ...]:
+        """What is to be sent now, oldest first; the caller says of each `sent` or `later`."""
+
+    def sent(self, key: OutboxKey, *, now: float) -> None:
+        """It left; it is due again after a while."""
+
+    def later(self, key: OutboxKey, *, now: float) -> None:
+        """It could not leave; it is due again after a moment."""
+
+    def hurry(self, *, now: float, batch_id: BatchUuid | None = None) -> None:
+        """Make everything (or one batch) due: the daemon listens again, or asked again."""
+
+    def recorded(self, entries: Iterable[Recorded]) -> None:
+        """Forget what the daemon has for good."""
+
+    def next_due(self) -> float | None:
+        """When `due` has something at the earliest."""
+
+    def unacknowledged(self, limit: int) -> tuple[Unrecorded, ...]:
+        """At most `limit` of the results kept, oldest first."""
+
+    def __len__(self) -> int: ...
+
+
+class MemoryOutbox:
+    """The outbox of a process without a place to write; bounded by the session's credit."""
+
+    def __init__(self, chance: Callable[[], float]) -> None:
+        self._chance = chance  # from 0 to 1, spreads the resends of many workers
+        self._kept: dict[OutboxKey, Unrecorded] = {}
+        self._timetable: list[tuple[float, int, OutboxKey]] = []
+        self._entries = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, key: OutboxKey, report: Report, *, now: float) -> None:
+        self._keep(Unrecorded(key, report, 0, now))
+
+    def due(self, now: float) -> tuple[Unrecorded, ...]:
+        found: list[Unrecorded] = []
+        while (entry := self._first()) is not None and entry.due <= now:
+            heapq.heappop(self._timetable)
+            found.append(entry)
+        return tuple(found)
+
+    def sent(self, key: OutboxKey, *, now: float) -> None:
+        entry = self._kept.get(key)
+        if entry is None:
+            return
+        wait = min(RESEND_SECONDS * 2.0**entry.sent, RESEND_SECONDS_MAX)
+        due = now + wait * (0.75 + 0.25 * self._chance())
+        self._keep(replace(entry, sent=entry.sent + 1, due=due))
+
+    def later(self, key: OutboxKey, *, now: float) -> None:
+        entry = self._kept.get(key)
+        if entry is not None:
+            self._keep(replace(entry, due=now + RESEND_SECONDS))
+
+    def hurry(self, *, now: float, batch_id: BatchUuid | None = None) -> None:
+        for key, entry in list(self._kept.items()):
+            if batch_id is None or key.batch_id == batch_id:
+                self._keep(replace(entry, due=now))
+
+    def recorded(self, entries: Iterable[Recorded]) -> None:
+        for each in entries:
+            key = OutboxKey(each.batch_id, each.message_type, each.step_id, each.sequence)
+            self._kept.pop(key, None)
+
+    def next_due(self) -> float | None:
+        entry = self._first()
+        return None if entry is None else entry.due
+
+    def unacknowledged(self, limit: int) -> tuple[Unrecorded, ...]:
+        return tuple(entry for entry, _ in zip(self._kept.values(), range(limit), strict=False))
+
+    def _keep(self, entry: Unrecorded) -> None:
+        self._kept[entry.key] = entry
+        self._entries += 1
+        heapq.heappush(self._timetable, (entry.due, self._entries, entry.key))
+
+    def _first(self) -> Unrecorded | None:
+        """The entry that is due first; times that no longer hold are dropped on the way."""
+        while self._timetable:
+            due, _, key = self._timetable[0]
+            entry = self._kept.get(key)
+            if entry is not None and entry.due == due:
+                return entry
+            heapq.heappop(self._timetable)
+        return None

@@ -1,0 +1,348 @@
+"""The worker's loop: the one thread that owns the sockets; handlers run elsewhere."""
+
+import logging
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+import zmq
+
+from tasker_zmq.clock import Clock, IdMaker
+from tasker_zmq.domain.ids import BatchUuid, SessionId
+from tasker_zmq.protocol import codec, topics
+from tasker_zmq.protocol.commands import (
+    InHand,
+    RegisterWorker,
+    ResultsRecorded,
+    WorkerGoodbye,
+    WorkerHeartbeat,
+    WorkerRegistered,
+)
+from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.protocol.messages import BatchError, PartialResult
+from tasker_zmq.worker.batches import BatchesInHand, merged
+from tasker_zmq.worker.control import ControlLink, Phase, Voice
+from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox, Executor
+from tasker_zmq.worker.intake import understand
+from tasker_zmq.worker.outbox import Outbox, OutboxKey, Report
+from tasker_zmq.worker.runs import (
+    RESULT_ENVELOPE_BYTES,
+    Outcome,
+    RunEvent,
+    RunKey,
+    StepRun,
+)
+from tasker_zmq.worker.sockets import CommandSocket, DataSockets
+
+FLUSH_SECONDS_MAX: Final = 2.0
+GOODBYE_SECONDS_MAX: Final = 1.0
+UNFIT_ENDPOINT_WAIT_SECONDS: Final = 5.0
+
+_log = logging.getLogger("tasker.worker")
+
+
+class StopPhase(StrEnum):
+    """How far a graceful stop has come."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    FLUSHING = "flushing"
+    LEAVING = "leaving"
+    DONE = "done"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerParts:
+    """What the loop is put together from; `registration` lacks only what is in hand."""
+
+    commands_url: str
+    drain_seconds: float
+    registration: RegisterWorker
+    executor: Executor
+    inbox: EventInbox
+    outbox: Outbox
+    clock: Clock
+    ids: IdMaker
+
+
+class Worker:
+    """One worker process: registers, runs the steps it is sent, reports each, and leaves."""
+
+    def __init__(self, parts: WorkerParts, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        self._parts = parts
+        self._context = context
+        self._clock = parts.clock
+        self._outbox = parts.outbox
+        self._batches = BatchesInHand(parts.registration.worker_name)
+        self._control = ControlLink(
+            lambda: CommandSocket(context, parts.commands_url),
+            url=parts.commands_url,
+            voice=Voice(describe=self._describe, beat=self._beat),
+            clock=parts.clock,
+            ids=parts.ids,
+        )
+        self._data: DataSockets | None = None
+        self._session: WorkerRegistered | None = None  # the last one; results name it
+        self._limits = WireLimits()
+        self._publication = 0
+        self._stop_asked = False
+        self._stop = StopPhase.SERVING
+        self._stop_due = 0.0
+        self._returned: list[InHand] = []
+        self._exit_code = 0
+        self._poller = zmq.Poller()
+        self._polled: tuple[object, ...] = ()
+
+    def run(self) -> int:
+        """Serve until asked to stop; the process's exit code."""
+        self._parts.executor.start()
+        try:
+            while self._stop is not StopPhase.DONE:
+                self._turn()
+        finally:
+            self._parts.executor.stop()
+            self._control.close()
+            if self._data is not None:
+                self._data.close()
+        return self._exit_code
+
+    def ask_to_stop(self) -> None:
+        """Finish what runs, report it, leave; from any thread and from a signal handler."""
+        self._stop_asked = True
+        self._parts.inbox.wake()
+
+    def _turn(self) -> None:
+        self._sleep()
+        now = self._clock.monotonic()
+        for news in self._control.receive(now):
+            if isinstance(news, WorkerRegistered):
+                self._begin_session(news, now)
+            else:
+                self._forget(news)
+        if self._data is not None:
+            if self._data.read_subscriptions():
+                self._outbox.hurry(now=now)
+            for frame in self._data.batches():
+                self._receive_batch(frame, now)
+        for event in self._parts.inbox.take():
+            self._report(event)
+        self._parts.executor.expire()
+        self._control.turn(self._clock.monotonic())
+        self._send_results()
+        if self._stop_asked or self._stop is not StopPhase.SERVING:
+            self._go_on_stopping(self._clock.monotonic())
+
+    def _sleep(self) -> None:
+        """Until something arrives or is due."""
+        now = self._clock.monotonic()
+        dues = [self._control.next_due(), self._parts.executor.next_deadline()]
+        if self._can_publish:
+            dues.append(self._outbox.next_due())
+        if self._stop is not StopPhase.SERVING:
+            dues.append(self._stop_due)
+        due = min((each for each in dues if each is not None), default=now + LOOP_SLEEP_SECONDS_MAX)
+        seconds = min(max(due - now, 0.0), LOOP_SLEEP_SECONDS_MAX)
+        self._watch().poll(round(seconds * 1_000 + 0.5))
+
+    def _watch(self) -> zmq.Poller:
+        """A poller on the sockets of the moment; made anew only when they changed."""
+        wanted = (self._control.sockets, self._control.wants_to_write, self._data)
+        if wanted != self._polled:
+            self._polled = wanted
+            self._poller = zmq.Poller()
+            flags = zmq.POLLIN | (zmq.POLLOUT if self._control.wants_to_write else 0)
+            self._poller.register(self._control.sockets.socket, flags)
+            self._poller.register(self._parts.inbox.fileno(), zmq.POLLIN)
+            if self._data is not None:
+                self._poller.register(self._data.steps, zmq.POLLIN)
+                self._poller.register(self._data.results, zmq.POLLIN)
+        return self._poller
+
+    @property
+    def _can_publish(self) -> bool:
+        return self._data is not None and self._data.wanted(topics.PARTIAL_RESULT)
+
+    def _describe(self) -> RegisterWorker:
+        return msgspec.structs.replace(self._parts.registration, in_hand=self._batches.in_hand())
+
+    def _beat(self, session_id: SessionId) -> WorkerHeartbeat:
+        return WorkerHeartbeat(
+            session_id=session_id,
+            current_load=self._batches.load,
+            in_hand=self._batches.in_hand(),
+            last_publication=self._publication,
+        )
+
+    def _begin_session(self, session: WorkerRegistered, now: float) -> None:
+        first = self._session is None
+        self._session = session
+        self._publication = 0
+        self._limits = WireLimits(
+            result_bytes_max=session.limits.result_bytes_max,
+            nesting_max=session.limits.nesting_max,
+            batch_steps_max=session.limits.batch_steps_max,
+        )
+        if self._data is not None:
+            self._data.close()
+            self._data = None
+        try:
+            self._data = DataSockets(
+                self._context,
+                steps=session.endpoints.steps,
+                results=session.endpoints.results,
+                topic=topics.steps_topic(session.session_id),
+            )
+        except zmq.ZMQError as error:
+            reason = f"its endpoints {session.endpoints} cannot be used: {error}"
+            self._control.seek(now, reason=reason, wait_seconds=UNFIT_ENDPOINT_WAIT_SECONDS)
+            return
+        if self._stop is not StopPhase.SERVING:
+            self._data.refuse_more()
+        self._outbox.hurry(now=now)
+        self._judge_templates(session, now, first=first)
+
+    def _judge_templates(self, session: WorkerRegistered, now: float, *, first: bool) -> None:
+        refused = False
+        for each in session.templates:
+            fields = {"workflow": each.full_name}
+            for warning in each.warnings:
+                _log.warning("workflow_warning", extra={"fields": fields | {"warning": warning}})
+            if each.verdict == "refused":
+                refused = True
+                for problem in each.problems or ("the daemon gave no reason",):
+                    _log.error("workflow_refused", extra={"fields": fields | {"problem": problem}})
+        if refused and first:
+            self._exit_code = 2
+            self._begin_stop(now)
+
+    def _forget(self, news: ResultsRecorded) -> None:
+        self._outbox.recorded(news.recorded)
+        for each in news.recorded:
+            if each.verdict in {"rejected", "unknown_batch"}:
+                fields = msgspec.structs.asdict(each)
+                _log.warning("result_not_taken", extra={"fields": fields})
+
+    def _receive_batch(self, frame: bytes, now: float) -> None:
+        worker_id = self._parts.registration.worker_name
+        batch = understand(frame, limits=self._limits, worker_id=worker_id)
+        if batch is None:
+            return
+        if isinstance(batch, BatchError):
+            key = OutboxKey(batch.batch_id, topics.BATCH_ERROR, None, None)
+            self._outbox.add(key, batch, now=now)
+            return
+        self._publication = max(self._publication, batch.publication or 0)
+        if self._batches.knows(batch.batch_id):
+            self._outbox.hurry(now=now, batch_id=batch.batch_id)
+            fields = {"batch_id": batch.batch_id, "delivery": batch.delivery}
+            _log.info("batch_known_already", extra={"fields": fields})
+            return
+        self._batches.accept(batch, now=now)
+        if self._stop is not StopPhase.SERVING:
+            keys = tuple((batch.batch_id, each.step_id) for each in batch.steps)
+            self._returned += self._batches.give_back(keys)
+            return
+        for request in batch.steps:
+            self._parts.executor.submit(
+                StepRun(
+                    batch_id=batch.batch_id,
+                    request=request,
+                    output_bytes_max=self._limits.result_bytes_max - RESULT_ENVELOPE_BYTES,
+                    nesting_max=self._limits.nesting_max - 1,  # the message itself is one deep
+                )
+            )
+        self._end_batch(batch.batch_id)
+
+    def _report(self, event: RunEvent) -> None:
+        now = self._clock.monotonic()
+        timestamp = self._clock.now().isoformat()
+        if not isinstance(event.what, Outcome):
+            if self._can_publish:  # a hint: it is not kept
+                progress = self._batches.progress(event.key, event.what, timestamp=timestamp)
+                if progress is not None:
+                    self._publish(topics.PARTIAL_RESULT, progress)
+            return
+        result = self._batches.end_step(event.key, event.what, timestamp=timestamp)
+        if result is None:
+            return
+        key = OutboxKey(result.batch_id, topics.PARTIAL_RESULT, result.step_id, result.sequence)
+        self._outbox.add(key, result, now=now)
+        _log_step(event.key, event.what)
+        self._end_batch(result.batch_id)
+
+    def _end_batch(self, batch_id: BatchUuid) -> None:
+        now = self._clock.monotonic()
+        timestamp = self._clock.now().isoformat()
+        completion = self._batches.end_batch(batch_id, now=now, timestamp=timestamp)
+        if completion is not None:
+            key = OutboxKey(batch_id, topics.BATCH_COMPLETION, None, None)
+            self._outbox.add(key, completion, now=now)
+
+    def _send_results(self) -> None:
+        if not self._can_publish:
+            return
+        now = self._clock.monotonic()
+        for entry in self._outbox.due(now):
+            if self._publish(entry.key.message_type, entry.report, resend=entry.sent):
+                self._outbox.sent(entry.key, now=now)
+            else:
+                self._outbox.later(entry.key, now=now)
+
+    def _publish(self, topic: str, report: Report, *, resend: int = 0) -> bool:
+        """Whether it left; results of an earlier session go out under the present one."""
+        if self._data is None or self._session is None:
+            return False
+        report = msgspec.structs.replace(report, session_id=self._session.session_id)
+        if resend and isinstance(report, PartialResult):
+            report = msgspec.structs.replace(report, resend=resend)
+        return self._data.publish(topic, codec.encode_frame(topics.subscription(topic), report))
+
+    def _begin_stop(self, now: float) -> None:
+        given = self._parts.executor.give_back()
+        self._returned += self._batches.give_back(tuple(each.key for each in given))
+        if self._data is not None:
+            self._data.refuse_more()
+        self._stop = StopPhase.DRAINING
+        self._stop_due = now + self._parts.drain_seconds
+        fields = {"running": self._batches.load, "given_back": len(given)}
+        _log.info("worker_stopping", extra={"fields": fields})
+
+    def _go_on_stopping(self, now: float) -> None:
+        if self._stop is StopPhase.SERVING:
+            self._begin_stop(now)
+        late = now >= self._stop_due
+        if self._stop is StopPhase.DRAINING and (late or not self._batches.load):
+            self._stop = StopPhase.FLUSHING
+            self._stop_due = now + FLUSH_SECONDS_MAX
+            late = False
+        if self._stop is StopPhase.FLUSHING and (late or not len(self._outbox)):
+            self._say_goodbye(now)
+            late = False
+        if self._stop is StopPhase.LEAVING and (late or self._control.phase is Phase.LEFT):
+            self._stop = StopPhase.DONE
+            _log.info("worker_stopped", extra={"fields": {"unrecorded": len(self._outbox)}})
+
+    def _say_goodbye(self, now: float) -> None:
+        self._stop = StopPhase.LEAVING
+        self._stop_due = now
+        if self._control.session is None:
+            return
+        running = tuple(each for each in self._batches.in_hand() if each.step_ids)
+        goodbye = WorkerGoodbye(
+            session_id=self._control.session.session_id,
+            unfinished=merged((*self._returned, *running)),
+        )
+        if self._control.leave(goodbye):
+            self._stop_due = now + GOODBYE_SECONDS_MAX
+
+
+def _log_step(key: RunKey, outcome: Outcome) -> None:
+    fields: dict[str, object] = {"batch_id": key[0], "step_id": key[1]}
+    fields["execution_time_ms"] = outcome.execution_time_ms
+    if outcome.completed or outcome.error is None:
+        _log.debug("step_completed", extra={"fields": fields})
+        return
+    fields |= {"error_type": outcome.error.error_type, "problem": outcome.error.message}
+    fields["retryable"] = outcome.error.retryable
+    _log.warning("step_failed", extra={"fields": fields})

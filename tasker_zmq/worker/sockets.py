@@ -1,0 +1,132 @@
+"""The worker's three sockets. Only the thread of the worker's loop touches them.
+
+Options are set before connecting, LINGER is 0 (the outbox owns what was not recorded), and TCP
+keepalive stands in for ZMTP heartbeats. Source: docs/PROTOCOL.md, section "Sockets".
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import zmq
+
+from tasker_zmq.protocol import topics
+
+RECONNECT_MS: Final = 50
+RECONNECT_MS_MAX: Final = 2_000
+SEND_FRAMES_MAX: Final = 10_000  # a fuse: the outbox keeps what does not fit
+
+
+def _prepare(socket: zmq.Socket[bytes]) -> None:
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+    socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, 10)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, 5)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, 3)
+
+
+class CommandSocket:
+    """DEALER to the daemon. IMMEDIATE: nothing is put in line for a daemon that is not there."""
+
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], url: str) -> None:
+        self.socket = context.socket(zmq.DEALER)
+        _prepare(self.socket)
+        self.socket.set(zmq.IMMEDIATE, 1)
+        self.socket.connect(url)
+
+    def send(self, frame: bytes) -> bool:
+        """Whether the daemon's connection took it."""
+        try:
+            self.socket.send(frame, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def received(self) -> Iterator[bytes]:
+        """The commands that have arrived; a REQ-shaped peer's empty frame is skipped."""
+        while True:
+            try:
+                frames = self.socket.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            yield frames[-1]
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+class DataSockets:
+    """SUB for one session's batches and XPUB for its results."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        *,
+        steps: str,
+        results: str,
+        topic: bytes,
+    ) -> None:
+        self._wanted: set[bytes] = set()
+        self._topic = topic
+        self.results = context.socket(zmq.XPUB)
+        self.steps = context.socket(zmq.SUB)
+        try:
+            _prepare(self.results)
+            self.results.set(zmq.IMMEDIATE, 1)
+            self.results.set(zmq.SNDHWM, SEND_FRAMES_MAX)
+            self.results.set(zmq.XPUB_NODROP, 1)
+            self.results.connect(results)
+            _prepare(self.steps)
+            self.steps.set(zmq.RCVHWM, 0)  # bounded by the session's credit
+            self.steps.set(zmq.SUBSCRIBE, topic)
+            self.steps.connect(steps)
+        except zmq.ZMQError:
+            self.close()
+            raise
+
+    def read_subscriptions(self) -> bool:
+        """Take note of who wants what; whether some topic is wanted now and was not."""
+        news = False
+        while True:
+            try:
+                frame = self.results.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return news
+            if frame[:1] == b"\x01":
+                news = news or frame[1:] not in self._wanted
+                self._wanted.add(frame[1:])
+            elif frame[:1] == b"\x00":
+                self._wanted.discard(frame[1:])
+
+    def wanted(self, topic: str) -> bool:
+        """Whether somebody has subscribed to `topic`."""
+        name = topics.subscription(topic)
+        return any(name.startswith(prefix) for prefix in self._wanted)
+
+    def publish(self, topic: str, frame: bytes) -> bool:
+        """Whether it left: False while nobody wants it, or while the connection is full."""
+        if not self.wanted(topic):
+            return False
+        try:
+            self.results.send(frame, zmq.DONTWAIT)
+        except zmq.Again:
+            return False
+        return True
+
+    def batches(self) -> Iterator[bytes]:
+        """The frames that have arrived."""
+        while True:
+            try:
+                frames = self.steps.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            yield frames[0] if len(frames) == 1 else frames[0].rstrip(b" ") + b" " + frames[1]
+
+    def refuse_more(self) -> None:
+        """Take the subscription back: the daemon sees it and sends no further batch."""
+        self.steps.set(zmq.UNSUBSCRIBE, self._topic)
+
+    def close(self) -> None:
+        self.results.close()
+        self.steps.close()
