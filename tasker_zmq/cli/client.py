@@ -1,0 +1,164 @@
+"""Asks a daemon: commands over a DEALER socket, health over REQ."""
+
+import getpass
+import os
+import socket as sockets
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+import zmq
+
+from tasker_zmq.clock import IdMaker, SystemClock, system_dice
+from tasker_zmq.errors import NotFoundError, RefusedError, UnreachableError
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import (
+    ERROR,
+    Command,
+    CommandMetadata,
+    ErrorData,
+    Payload,
+    Peer,
+)
+from tasker_zmq.protocol.limits import WireLimits
+
+CONNECT_SECONDS_MAX: Final = 2.0
+ANSWER_SECONDS_MAX: Final = 10.0
+REPLY_BYTES_MAX: Final = 64 << 20
+NESTING_MAX: Final = 128  # a reply wraps what a command may hold
+NOT_FOUND: Final = "not_found"
+_LIMITS: Final = WireLimits(command_bytes_max=REPLY_BYTES_MAX, nesting_max=NESTING_MAX)
+
+
+class CommandClient:
+    """One connection to a daemon's commands endpoint; to be used by one thread, in a `with`."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._clock = SystemClock()
+        self._ids = IdMaker(self._clock, system_dice())
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = _socket(self._context, zmq.DEALER, endpoint, purpose="commands")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+        self._context.term()
+
+    def ask(
+        self, command_type: str, request: object, *, timeout_seconds: float = ANSWER_SECONDS_MAX
+    ) -> msgspec.Raw:
+        """Send `request` and wait for its answer's data, for `codec.decode_data`.
+
+        Raises NotFoundError or RefusedError with the daemon's words, UnreachableError for silence.
+        """
+        command = Command(
+            command_type=command_type,
+            command_id=self._ids.uuid7(),
+            metadata=CommandMetadata(
+                timestamp=self._clock.now().isoformat(),
+                source=Peer(type="cli", id=f"{_login()}@{sockets.gethostname()}"),
+                timeout_ms=int(timeout_seconds * 1_000),
+            ),
+            payload=Payload(type=command_type, data=codec.raw(request)),
+        )
+        _send(self._socket, codec.encode(command), self._endpoint, purpose="commands")
+        reply = self._receive(command.command_id, timeout_seconds)
+        if reply.payload.type == ERROR:
+            raise _refusal(codec.decode_data(reply.payload.data, ErrorData))
+        return reply.payload.data
+
+    def _receive(self, command_id: str, timeout_seconds: float) -> Command:
+        """The reply to this very command; one that comes late to an earlier one is passed over."""
+        until = self._clock.monotonic() + timeout_seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            if not self._socket.poll(max(1, int(left * 1_000))):
+                break
+            reply = codec.decode_command(self._socket.recv_multipart()[-1], _LIMITS)
+            if reply.correlation_id == command_id:
+                return reply
+        raise UnreachableError(
+            f"the daemon at {self._endpoint} took the command, but did not answer within "
+            f"{timeout_seconds:g} s; it may still carry it out: see `tasker-zmq health`"
+        )
+
+
+def ask_health(endpoint: str, *, timeout_seconds: float) -> dict[str, Any]:
+    """What the daemon's health socket says; UnreachableError for silence."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = _socket(context, zmq.REQ, endpoint, purpose="health")
+    try:
+        _send(socket, b"{}", endpoint, purpose="health")
+        if not socket.poll(int(timeout_seconds * 1_000)):
+            raise UnreachableError(
+                f"something listens at {endpoint}, but its health socket did not answer within "
+                f"{timeout_seconds:g} s; restart the daemon, or mend endpoints.health"
+            )
+        return _object(socket.recv_multipart()[-1], endpoint)
+    finally:
+        socket.close(linger=0)
+        context.term()
+
+
+def _object(frame: bytes, endpoint: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(frame, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise UnreachableError(
+            f"what answers at {endpoint} is no daemon of ours ({error}); mend endpoints.health"
+        ) from None
+
+
+def _socket(
+    context: "zmq.Context[zmq.Socket[bytes]]", kind: int, endpoint: str, *, purpose: str
+) -> "zmq.Socket[bytes]":
+    socket = context.socket(kind)
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
+    # With IMMEDIATE nothing is queued for a peer that is not there, so that sending tells it.
+    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.SNDTIMEO, int(CONNECT_SECONDS_MAX * 1_000))
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close(linger=0)
+        context.term()
+        raise UnreachableError(
+            f"'{endpoint}' is no address to connect to ({error}); mend endpoints.{purpose}, "
+            "such as tcp://127.0.0.1:5557"
+        ) from None
+    return socket
+
+
+def _send(socket: "zmq.Socket[bytes]", frame: bytes, endpoint: str, *, purpose: str) -> None:
+    try:
+        socket.send(frame)
+    except zmq.Again:
+        raise UnreachableError(
+            f"no daemon listens at {endpoint}; start one with `tasker-zmq daemon`, or name "
+            f"another with TASKER_ENDPOINTS_{purpose.upper()}"
+        ) from None
+
+
+def _refusal(refused: ErrorData) -> NotFoundError | RefusedError:
+    error = (NotFoundError if refused.code == NOT_FOUND else RefusedError)(refused.message)
+    if refused.hint:
+        error.add_note(refused.hint)
+    return error
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return str(os.getuid())

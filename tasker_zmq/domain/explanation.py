@@ -1,0 +1,215 @@
+"""Why a task stands where it stands, as one paragraph for people."""
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from tasker_zmq.domain.states import StepState, TaskState
+
+STEPS_NAMED_MAX: Final = 4  # more of a kind are counted, not named
+ERROR_CHARACTERS_MAX: Final = 160
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+_DEAD: Final = (StepState.ERROR, StepState.CANCELLED)
+_DONE: Final = (StepState.COMPLETE, StepState.RESOLVED_MANUALLY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepStanding:
+    """One step as it is now; `worker_gone` of a step in progress: its session has ended."""
+
+    name: str
+    state: StepState
+    parents: tuple[str, ...]
+    handler_class: str
+    attempts: int
+    tries: int
+    worker: str | None
+    worker_gone: bool
+    started_at: datetime | None
+    next_attempt_at: datetime | None
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSession:
+    """A connected worker, the handlers that it runs, and whether it takes more work."""
+
+    worker: str
+    handlers: frozenset[str]
+    has_room: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskStanding:
+    """One task as it is now; `core_alive`: the daemon that owns it runs."""
+
+    state: TaskState
+    paused: bool
+    core_id: str | None
+    core_alive: bool
+    requested_at: datetime
+    completed_at: datetime | None
+    scheduled_for: datetime | None
+    steps: tuple[StepStanding, ...]
+    sessions: tuple[LiveSession, ...]
+
+
+Say = Callable[[StepStanding], str]
+
+
+def explain(task: TaskStanding, *, now: datetime) -> str:
+    """What happens, what is waited for, and what would help."""
+    if task.state not in (TaskState.PENDING, TaskState.IN_PROGRESS):
+        return _ended(task)
+    sentences = [*_held_up(task, now), *_moving(task, now), *_ready(task), *_blocked(task)]
+    return " ".join(sentences) or "Nothing of it waits: the daemon is about to end it."
+
+
+def _ended(task: TaskStanding) -> str:
+    took = ""
+    if task.completed_at is not None:
+        took = f" after {span((task.completed_at - task.requested_at).total_seconds())}"
+    match task.state:
+        case TaskState.COMPLETE:
+            return f"It completed{took}."
+        case TaskState.ERROR:
+            failed = [step for step in task.steps if step.state is StepState.ERROR]
+            never = [step.name for step in task.steps if step.state is StepState.PENDING]
+            left = f" {_listed(never)} will not run." if never else ""
+            return f"It ended in error{took}: {_each(failed, _failure, '; ')}.{left}"
+        case _:
+            return f"It was {task.state.replace('_', ' ')}{took}."
+
+
+def _failure(step: StepStanding) -> str:
+    return f"{step.name} failed at attempt {step.attempts} of {step.tries}{_because(step)}"
+
+
+def _because(step: StepStanding) -> str:
+    if not step.error:
+        return ""
+    text = " ".join(step.error.split())
+    cut = text if len(text) <= ERROR_CHARACTERS_MAX else f"{text[: ERROR_CHARACTERS_MAX - 3]}..."
+    return f" ({cut})"
+
+
+def _held_up(task: TaskStanding, now: datetime) -> Iterable[str]:
+    if task.paused:
+        yield "It is paused: none of its steps is sent until it is resumed."
+    if task.scheduled_for is not None and task.scheduled_for > now:
+        yield f"It is scheduled to begin in {_until(task.scheduled_for, now)}."
+    if not task.core_alive:
+        owner = f"Its daemon '{task.core_id}' does not run" if task.core_id else "No daemon has it"
+        yield f"{owner}: start one with `tasker-zmq daemon`."
+
+
+def _moving(task: TaskStanding, now: datetime) -> Iterable[str]:
+    running = _in_state(task, StepState.IN_PROGRESS)
+    if running:
+        yield f"{_each(running, lambda step: _running(step, now), '; ')}."
+    waiting = sorted(
+        _in_state(task, StepState.WAITING_FOR_RETRY), key=lambda step: step.next_attempt_at or now
+    )
+    if waiting:
+        yield f"{_each(waiting, lambda step: _waiting(step, now), '; ')}."
+    doubtful = _in_state(task, StepState.IN_DOUBT)
+    if doubtful:
+        names = _listed([step.name for step in doubtful])
+        yield f"{names} may have run and must not run twice: a person has to decide."
+
+
+def _running(step: StepStanding, now: datetime) -> str:
+    since = "" if step.started_at is None else f" since {_past(step.started_at, now)}"
+    where = f"on worker {step.worker}" if step.worker else "on a worker"
+    text = f"{step.name} is in progress {where}{since} (attempt {step.attempts} of {step.tries})"
+    return f"{text}, but that worker is gone: it is sent again soon" if step.worker_gone else text
+
+
+def _waiting(step: StepStanding, now: datetime) -> str:
+    attempt = f"attempt {step.attempts + 1} of {step.tries}"
+    if step.next_attempt_at is None or step.next_attempt_at <= now:
+        return f"{step.name} is due for {attempt}{_because(step)}"
+    due = _until(step.next_attempt_at, now)
+    return f"{step.name} waits {due} for {attempt}{_because(step)}"
+
+
+def _ready(task: TaskStanding) -> Iterable[str]:
+    states = {step.name: step.state for step in task.steps}
+    ready: dict[str, list[str]] = {}
+    for step in _in_state(task, StepState.PENDING):
+        if all(states.get(parent) in _DONE for parent in step.parents):
+            ready.setdefault(step.handler_class, []).append(step.name)
+    for handler, names in list(ready.items())[:STEPS_NAMED_MAX]:
+        verb = "is" if len(names) == 1 else "are"
+        yield f"{_listed(names)} {verb} ready{_why_not_sent(task, handler)}."
+
+
+def _why_not_sent(task: TaskStanding, handler: str) -> str:
+    if task.paused or not task.core_alive:
+        return ""
+    able = [session for session in task.sessions if handler in session.handlers]
+    if any(session.has_room for session in able):
+        return " and about to be sent"
+    if able:
+        workers = _listed(sorted({session.worker for session in able}))
+        return f", but every worker that runs '{handler}' is busy ({workers})"
+    if not task.sessions:
+        return ", but no worker is connected: start one with `tasker-worker TARGET`"
+    known = {name: session.worker for session in task.sessions for name in session.handlers}
+    near = difflib.get_close_matches(handler, sorted(known), n=1)
+    nearest = f" (the nearest is '{near[0]}' on {known[near[0]]})" if near else ""
+    return f", but no connected worker runs handler '{handler}'{nearest}"
+
+
+def _blocked(task: TaskStanding) -> Iterable[str]:
+    states = {step.name: step.state for step in task.steps}
+    hopeless: list[str] = []
+    waiting: dict[tuple[str, ...], list[str]] = {}
+    for step in _in_state(task, StepState.PENDING):
+        unfinished = tuple(parent for parent in step.parents if states.get(parent) not in _DONE)
+        if any(states.get(parent) in _DEAD or parent in hopeless for parent in unfinished):
+            hopeless.append(step.name)
+        elif unfinished:
+            waiting.setdefault(unfinished, []).append(step.name)
+    for parents, names in list(waiting.items())[:STEPS_NAMED_MAX]:
+        verb = "waits" if len(names) == 1 else "wait"
+        yield f"{_listed(names)} {verb} for {_listed(parents)}."
+    more = sum(len(names) for names in list(waiting.values())[STEPS_NAMED_MAX:])
+    if more:
+        yield f"{more} more wait for other steps."
+    if hopeless:
+        yield f"{_listed(hopeless)} cannot run, for a step before it failed."
+
+
+def _in_state(task: TaskStanding, state: StepState) -> list[StepStanding]:
+    return [step for step in task.steps if step.state is state]
+
+
+def _each(steps: Sequence[StepStanding], say: Say, between: str) -> str:
+    said = [say(step) for step in steps[:STEPS_NAMED_MAX]]
+    more = len(steps) - STEPS_NAMED_MAX
+    return between.join([*said, f"and {more} more"] if more > 0 else said)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - STEPS_NAMED_MAX
+    shown = [*names[:STEPS_NAMED_MAX], f"{more} more"] if more > 0 else list(names)
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def span(seconds: float) -> str:
+    """A length of time as people say it: `80 ms`, `12 s`, `3 min`."""
+    if abs(seconds) < 1:
+        return f"{max(0, round(seconds * 1000))} ms"
+    length, unit = next((each for each in _UNITS if abs(seconds) >= each[0]), _UNITS[-1])
+    return f"{int(abs(seconds) // length)} {unit}"
+
+
+def _until(moment: datetime, now: datetime) -> str:
+    return span((moment - now).total_seconds())
+
+
+def _past(moment: datetime, now: datetime) -> str:
+    return f"{span((now - moment).total_seconds())} ago"

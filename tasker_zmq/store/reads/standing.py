@@ -1,0 +1,81 @@
+"""What explains why a task waits: the daemon that owns it, the workers that are there."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, select
+
+from tasker_zmq.domain.explanation import LiveSession, StepStanding, TaskStanding
+from tasker_zmq.domain.states import StepState, TaskState
+from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, Worker
+
+
+def standing(connection: Connection, shown: Mapping[str, Any], *, now: datetime) -> TaskStanding:
+    """How a task stands that `reads.tasks.show` has shown."""
+    return TaskStanding(
+        state=TaskState(shown["state"]),
+        paused=shown["paused"],
+        core_id=shown["core_id"],
+        core_alive=_is_alive(connection, shown["core_id"], now),
+        requested_at=shown["requested_at"],
+        completed_at=shown["completed_at"],
+        scheduled_for=shown["scheduled_for"],
+        steps=tuple(_step(step) for step in shown["steps"]),
+        sessions=live_sessions(connection, now=now),
+    )
+
+
+def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession, ...]:
+    """Workers that a running daemon has connected."""
+    chosen = (
+        select(
+            Worker.worker_name,
+            Registration.handlers,
+            Registration.credit,
+            Registration.current_load,
+        )
+        .join(Registration, Registration.worker_id == Worker.worker_id)
+        .join(Core, Core.core_id == Registration.core_id)
+        .where(Registration.status != RegistrationStatus.DISCONNECTED, Core.lease_expires_at > now)
+        .order_by(Worker.worker_name)
+    )
+    return tuple(
+        LiveSession(
+            worker=row.worker_name,
+            handlers=frozenset(row.handlers),
+            has_room=row.current_load < row.credit,
+        )
+        for row in connection.execute(chosen)
+    )
+
+
+def _is_alive(connection: Connection, core_id: str | None, now: datetime) -> bool:
+    """Whether the task's owner runs; any other that runs will claim what nobody owns."""
+    running = select(Core.core_id).where(Core.lease_expires_at > now)
+    alive = set(connection.execute(running).scalars())
+    return core_id in alive or bool(alive and core_id is None)
+
+
+def _step(step: Mapping[str, Any]) -> StepStanding:
+    return StepStanding(
+        name=step["name"],
+        state=StepState(step["state"]),
+        parents=tuple(step["parents"]),
+        handler_class=step["handler_class"] or "",
+        attempts=step["attempts"],
+        tries=step["tries"] if step["retryable"] else 1,
+        worker=step["worker"],
+        worker_gone=step["session_status"] == RegistrationStatus.DISCONNECTED,
+        started_at=step["started_at"],
+        next_attempt_at=step["next_attempt_at"],
+        error=error_text(step["error"]),
+    )
+
+
+def error_text(error: Any) -> str:
+    """`error_type: message` of a stored step error, whatever a worker made of it."""
+    if not isinstance(error, Mapping):
+        return "" if error is None else str(error)
+    kind, message = error.get("error_type"), error.get("message")
+    return ": ".join(str(part) for part in (kind, message) if part)

@@ -1,0 +1,71 @@
+"""Workers: who is connected, with what in hand, and what each can run."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from tasker_zmq.store.reads.tasks import full_name
+from tasker_zmq.store.tables import (
+    Core,
+    NamedTask,
+    Namespace,
+    Registration,
+    RegistrationStatus,
+    SupportedTask,
+    Worker,
+)
+
+
+def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
+    """One row per live session, and the last one of each worker that has none; live ones first.
+
+    `connected` is whether a running daemon has it: what is stored outlives a daemon that is killed.
+    """
+    live = Registration.status != RegistrationStatus.DISCONNECTED
+    rank = func.row_number().over(
+        partition_by=Registration.worker_id, order_by=Registration.registration_id.desc()
+    )
+    ranked = select(Registration.registration_id, rank.label("rank")).subquery()
+    connected = live & func.coalesce(Core.lease_expires_at > now, False)
+    chosen = (
+        select(
+            Worker.worker_id,
+            Worker.worker_name,
+            connected.label("connected"),
+            Registration.status,
+            Registration.session_id,
+            Registration.core_id,
+            Registration.protocol_version,
+            Registration.handlers,
+            Registration.credit,
+            Registration.current_load,
+            Registration.last_heartbeat_at,
+            Registration.registered_at,
+            Registration.unregistered_at,
+            Worker.metadata_.label("metadata"),
+        )
+        .join(Worker, Worker.worker_id == Registration.worker_id)
+        .join(ranked, ranked.c.registration_id == Registration.registration_id)
+        .outerjoin(Core, Core.core_id == Registration.core_id)
+        .where(live | (ranked.c.rank == 1))
+        .order_by(connected.desc(), Registration.last_heartbeat_at.desc())
+    )
+    rows = [dict(row) for row in connection.execute(chosen).mappings()]
+    tasks = _supported(connection, [row["worker_id"] for row in rows])
+    return [{**row, "supported_tasks": tasks.get(row["worker_id"], [])} for row in rows]
+
+
+def _supported(connection: Connection, worker_ids: Sequence[int]) -> dict[int, list[str]]:
+    chosen = (
+        select(SupportedTask.worker_id, full_name().label("workflow"))
+        .join(NamedTask, NamedTask.named_task_id == SupportedTask.named_task_id)
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .where(SupportedTask.worker_id.in_(worker_ids))
+        .order_by(SupportedTask.worker_id, full_name())
+    )
+    found: dict[int, list[str]] = {}
+    for row in connection.execute(chosen):
+        found.setdefault(row.worker_id, []).append(row.workflow)
+    return found
