@@ -63,6 +63,9 @@ class Outbox(Protocol):
     def next_due(self) -> float | None:
         """When `due` has something at the earliest."""
 
+    def batch_ids(self) -> tuple[BatchUuid, ...]:
+        """The batches of which something is kept."""
+
     def unacknowledged(self, limit: int) -> tuple[Unrecorded, ...]:
         """At most `limit` of the results kept, oldest first."""
 
@@ -117,6 +120,9 @@ class MemoryOutbox:
     def next_due(self) -> float | None:
         entry = self._first()
         return None if entry is None else entry.due
+
+    def batch_ids(self) -> tuple[BatchUuid, ...]:
+        return tuple(dict.fromkeys(key.batch_id for key in self._kept))
 
     def unacknowledged(self, limit: int) -> tuple[Unrecorded, ...]:
         return tuple(entry for entry, _ in zip(self._kept.values(), range(limit), strict=False))

@@ -163,14 +163,19 @@ class Worker:
     def _can_publish(self) -> bool:
         return self._data is not None and self._data.wanted(topics.PARTIAL_RESULT)
 
+    def _in_hand(self) -> tuple[InHand, ...]:
+        """Open batches, and ended ones of which a result waits: ours until it is recorded."""
+        waiting = (InHand(batch_id=batch_id) for batch_id in self._outbox.batch_ids())
+        return merged((*self._batches.in_hand(), *waiting))
+
     def _describe(self) -> RegisterWorker:
-        return msgspec.structs.replace(self._parts.registration, in_hand=self._batches.in_hand())
+        return msgspec.structs.replace(self._parts.registration, in_hand=self._in_hand())
 
     def _beat(self, session_id: SessionId) -> WorkerHeartbeat:
         return WorkerHeartbeat(
             session_id=session_id,
             current_load=self._batches.load,
-            in_hand=self._batches.in_hand(),
+            in_hand=self._in_hand(),
             last_publication=self._publication,
         )
 
@@ -328,10 +333,10 @@ class Worker:
         self._stop_due = now
         if self._control.session is None:
             return
-        running = tuple(each for each in self._batches.in_hand() if each.step_ids)
+        # What still runs is not named: the daemon takes these steps for never started.
         goodbye = WorkerGoodbye(
             session_id=self._control.session.session_id,
-            unfinished=merged((*self._returned, *running)),
+            unfinished=merged(self._returned),
         )
         if self._control.leave(goodbye):
             self._stop_due = now + GOODBYE_SECONDS_MAX

@@ -13,7 +13,7 @@ from typing import Final
 
 import zmq
 
-from tasker_zmq.clock import IdMaker, SystemClock, system_dice
+from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
 from tasker_zmq.domain.template import TaskTemplate
 from tasker_zmq.protocol import versions
 from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
@@ -31,6 +31,8 @@ from tasker_zmq.worker.targets import TargetError, load_targets, templates_of
 DEFAULT_CONCURRENCY: Final = 4
 DEFAULT_EXECUTOR: Final = "thread"
 DEFAULT_ENVIRONMENT: Final = "development"
+# Programs such as `timeout` pass a signal on to the process and to its group: one wish, twice.
+SAME_SIGNAL_SECONDS: Final = 0.2
 
 _log = logging.getLogger("tasker.worker")
 
@@ -119,19 +121,19 @@ def _serve(parts: WorkerParts) -> int:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
         worker = Worker(parts, context)
-        _stop_on_signals(worker)
+        _stop_on_signals(worker, parts.clock)
         return worker.run()
     finally:
         parts.inbox.close()
         context.term()
 
 
-def _stop_on_signals(worker: Worker) -> None:
-    signals: list[int] = []
+def _stop_on_signals(worker: Worker, clock: Clock) -> None:
+    arrivals: list[float] = []
 
-    def on_signal(number: int, _: FrameType | None) -> None:
-        signals.append(number)
-        if len(signals) > 1:
+    def on_signal(_: int, __: FrameType | None) -> None:
+        arrivals.append(clock.monotonic())
+        if arrivals[-1] - arrivals[0] > SAME_SIGNAL_SECONDS:
             sys.stderr.flush()
             os._exit(1)
         worker.ask_to_stop()
