@@ -284,7 +284,7 @@ def upgrade() -> None:
     comment='Runs of named tasks.',
     postgresql_with={'fillfactor': '80'}
     )
-    op.create_index('ix_tasker_tasks_open', 'tasker_tasks', [sa.literal_column('priority DESC'), 'task_id'], unique=False, postgresql_where=sa.text("state IN ('pending', 'in_progress')"))
+    op.create_index('ix_tasker_tasks_open', 'tasker_tasks', [sa.literal_column('priority DESC'), 'task_id'], unique=False, postgresql_where=sa.text("completed_at IS NULL"))
     op.create_index('ix_tasker_tasks_parent_task_id', 'tasker_tasks', ['parent_task_id'], unique=False, postgresql_where=sa.text('parent_task_id IS NOT NULL'))
     op.create_index('uq_tasker_tasks_identity', 'tasker_tasks', ['named_task_id', 'identity'], unique=True, postgresql_where=sa.text('identity IS NOT NULL'))
     op.create_table('tasker_worker_named_tasks',
@@ -396,7 +396,7 @@ def downgrade() -> None:
     op.drop_table('tasker_worker_named_tasks')
     op.drop_index('uq_tasker_tasks_identity', table_name='tasker_tasks', postgresql_where=sa.text('identity IS NOT NULL'))
     op.drop_index('ix_tasker_tasks_parent_task_id', table_name='tasker_tasks', postgresql_where=sa.text('parent_task_id IS NOT NULL'))
-    op.drop_index('ix_tasker_tasks_open', table_name='tasker_tasks', postgresql_where=sa.text("state IN ('pending', 'in_progress')"))
+    op.drop_index('ix_tasker_tasks_open', table_name='tasker_tasks', postgresql_where=sa.text("completed_at IS NULL"))
     op.drop_table('tasker_tasks')
     op.drop_table('tasker_named_tasks_named_steps')
     op.drop_table('tasker_worker_transport_availability')

@@ -59,7 +59,7 @@ LANGUAGE sql STABLE AS $$
     JOIN tasker_named_tasks nt USING (named_task_id)
     JOIN tasker_task_namespaces n USING (task_namespace_id)
     JOIN tasker_workflow_steps s USING (task_id)
-    WHERE t.state IN ('pending', 'in_progress') AND NOT t.paused
+    WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress') AND NOT t.paused
       AND (t.scheduled_for IS NULL OR t.scheduled_for <= at)
       AND s.state = 'pending' AND s.unfinished_parents = 0
       AND (s.next_attempt_at IS NULL OR s.next_attempt_at <= at)

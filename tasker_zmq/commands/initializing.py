@@ -109,7 +109,8 @@ def find(sitting: Sitting, request: TaskRequest) -> Definition:
     if found is None:
         raise _unknown(sitting, request)
     if request.version:
-        sitting.changes.then(lambda: known.__setitem__(key, found.named_task_id))
+        known[key] = found.named_task_id
+        sitting.desk.state.remember(found)
     return found
 
 

@@ -12,6 +12,12 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from tasker_zmq.errors import UnreachableError
 
+# A generic plan made while a table was still small must not stay a sequential scan for ever: every
+# hot statement finds its rows by key, so scans and the joins that need them are priced out.
+_PLANS = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_mergejoin=off "
+    "-c random_page_cost=1.1 -c jit=off"
+)
 _RETRYABLE = ("40001", "40P01", "55P03")
 _AWAY = ("08", "57P0", "53")
 
@@ -43,7 +49,7 @@ def create(url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int =
         connect_args={
             "application_name": f"tasker-zmq {purpose}",
             "connect_timeout": max(1, int(limits.connect_timeout_seconds)),
-            "options": f"{options} -c plan_cache_mode=force_generic_plan -c timezone=UTC",
+            "options": f"{options} {_PLANS} -c timezone=UTC",
             "prepare_threshold": 1,
             "keepalives_idle": 30,
         },

@@ -7,6 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, TextClause, text
 
+from tasker_zmq.store.arrays import literal
+
 
 @cache
 def statement(name: str) -> TextClause:
@@ -28,10 +30,16 @@ def names() -> tuple[str, ...]:
 
 
 def rows(connection: Connection, name: str, values: Mapping[str, Any]) -> Sequence[Row[Any]]:
-    """Run a named statement and fetch all it returns."""
-    return connection.execute(statement(name), values).fetchall()
+    """Run a named statement and fetch all it returns; lists go as arrays."""
+    return connection.execute(statement(name), _bound(values)).fetchall()
 
 
 def run(connection: Connection, name: str, values: Mapping[str, Any]) -> int:
     """Run a named statement that returns nothing; the number of rows that it touched last."""
-    return connection.execute(statement(name), values).rowcount
+    return connection.execute(statement(name), _bound(values)).rowcount
+
+
+def _bound(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: literal(value) if isinstance(value, list) else value for key, value in values.items()
+    }

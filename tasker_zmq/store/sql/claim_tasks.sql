@@ -1,7 +1,7 @@
 -- claim_tasks: makes this core the owner of open tasks that nobody living owns.
 WITH held AS MATERIALIZED (
     SELECT t.task_id FROM tasker_tasks t
-    WHERE t.state IN ('pending', 'in_progress')
+    WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress')
       AND t.processing_core_id IS DISTINCT FROM :core_id
       AND NOT EXISTS (
           SELECT 1 FROM tasker_cores c

@@ -3,7 +3,7 @@
 WITH page AS MATERIALIZED (
     SELECT t.task_id, t.priority, t.named_task_id, t.processing_core_id, t.paused
     FROM tasker_tasks t
-    WHERE t.state IN ('pending', 'in_progress')
+    WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress')
       AND (-t.priority, t.task_id) > (CAST(:after_priority AS integer), CAST(:after_task_id AS bigint))
     ORDER BY t.priority DESC, t.task_id LIMIT :at_most
 )
