@@ -1,0 +1,81 @@
+"""`tasker-zmq steps`: one step with everything that happened to it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from tasker_zmq.cli.choosing import the_step
+from tasker_zmq.cli.database import read_clock, reading
+from tasker_zmq.cli.invocation import Invocation
+from tasker_zmq.cli.output import Output, output_option, print_json
+from tasker_zmq.cli.sections import print_fields, print_section
+from tasker_zmq.domain.explanation import span
+from tasker_zmq.errors import NotFoundError
+from tasker_zmq.store.reads import steps as reads
+from tasker_zmq.store.reads.standing import error_text
+
+
+@click.group()
+def steps() -> None:
+    """Show steps with their attempts and results."""
+
+
+@steps.command()
+@click.argument("step", metavar="ID|TASK/STEP")
+@output_option
+@click.pass_obj
+def show(invocation: Invocation, *, step: str, output: Output) -> None:
+    """Show a step, by its id or as TASK/STEP (12/ship_order): attempts, batches, messages."""
+    with reading(invocation) as connection:
+        step_id = the_step(connection, step)
+        shown = reads.show(connection, step_id)
+    if shown is None:
+        raise NotFoundError(
+            f"no step has the id {step_id}; `tasker-zmq tasks show TASK -o json` lists a task's"
+        )
+    if output is Output.JSON:
+        print_json(shown)
+        return
+    _print(shown)
+
+
+def _print(shown: Mapping[str, Any]) -> None:
+    now = read_clock()
+    took = None
+    if shown["finished_at"] is not None and shown["started_at"] is not None:
+        took = span((shown["finished_at"] - shown["started_at"]).total_seconds())
+    tries = shown["tries"] if shown["retryable"] else 1
+    backoff = f"{shown['backoff']} {shown['backoff_base_ms']}..{shown['backoff_ceiling_ms']} ms"
+    print_fields(
+        {
+            "step": f"{shown['step_id']} {shown['name']}",
+            "task": f"{shown['task_id']} {shown['workflow']}",
+            "state": shown["state"],
+            "attempts": f"{shown['attempts']} of {tries}",
+            "losses": shown["losses"] or None,
+            "next_attempt": shown["next_attempt_at"],
+            "started": shown["started_at"],
+            "took": took,
+            "worker": shown["worker"],
+            "handler": shown["handler_class"],
+            "handler_config": shown["handler_config"],
+            "retries": backoff if shown["retryable"] else "not retryable",
+            "timeout_seconds": shown["timeout_seconds"],
+            "waits_for": ", ".join(
+                f"{each['name']} ({each['state']})" for each in shown["parents"]
+            ),
+            "before": ", ".join(each["name"] for each in shown["children"]),
+            "error": error_text(shown["error"]),
+            "results": shown["results"],
+        },
+        now=now,
+    )
+    attempts = ["attempt", "batch_id", "batch_uuid", "state", "worker", "created_at"]
+    print_section("batches that carried it", shown["batches"], attempts, now=now)
+    arrows = ["sort_key", "event", "from_state", "to_state", "created_at"]
+    print_section("transitions", shown["transitions"], arrows, now=now)
+    said = ["ledger_id", "batch_id", "status", "verdict", "worker", "sequence", "received_at"]
+    print_section("messages", shown["messages"], said, now=now)
+    letters = ["dead_letter_id", "reason", "status", "created_at"]
+    print_section("dead letters", shown["dead_letters"], letters, now=now)
