@@ -1,4 +1,4 @@
-"""Time, ids and chance, made in one place and handed down: nothing else reads a clock or rolls dice."""
+"""Time, ids and chance, made here and handed down: nothing else reads a clock or rolls dice."""
 
 import os
 import random

@@ -51,7 +51,7 @@ class PermanentError(Exception):
 
 
 class RetryableError(Exception):
-    """Raise it in a handler to have the step tried again, at the earliest `retry_after` seconds on."""
+    """Raise it in a handler to have the step tried again, `retry_after` seconds on if given."""
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -2,9 +2,6 @@
 
 import difflib
 from collections.abc import Sequence
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.initializing import initialize_tasks
@@ -12,8 +9,8 @@ from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, ref
 from tasker_zmq.commands.router import INITIALIZE_TASK, ROUTES, Lane, Route, command_type
 from tasker_zmq.errors import ProtocolError, TaskerError
 from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand
-from tasker_zmq.pipeline.state import Changes
 from tasker_zmq.pipeline.tick import Answers
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.limits import WireLimits
 
@@ -45,15 +42,9 @@ class Answering:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
 
-    def __call__(
-        self,
-        connection: Connection,
-        received: Sequence[ReceivedCommand],
-        changes: Changes,
-        now: datetime,
-    ) -> Answers:
+    def __call__(self, turn: Turn, received: Sequence[ReceivedCommand]) -> Answers:
         answers = Answers()
-        sitting = Sitting(self._desk, connection, changes, now, answers)
+        sitting = Sitting(self._desk, turn, answers)
         core_id = self._desk.state.core_id
         to_initialize: list[Asked] = []
         for each in received:

@@ -9,6 +9,7 @@ from tasker_zmq.domain.ids import NamedTaskId
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol.commands import DataPlane
 
 
@@ -26,10 +27,20 @@ class Desk:
 
 @dataclass(frozen=True)
 class Sitting:
-    """One tick's round of commands: one transaction, one `now`."""
+    """One tick's round of commands."""
 
     desk: Desk
-    connection: Connection
-    changes: Changes
-    now: datetime
+    turn: Turn
     answers: Answers
+
+    @property
+    def connection(self) -> Connection:
+        return self.turn.connection
+
+    @property
+    def changes(self) -> Changes:
+        return self.turn.changes
+
+    @property
+    def now(self) -> datetime:
+        return self.turn.now

@@ -1,4 +1,4 @@
-"""PublishTemplates: makes workflows known, refuses what would change a definition under its tasks."""
+"""PublishTemplates: makes workflows known, never changes a definition under its tasks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,15 +47,19 @@ def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
     if known is None:
         store.publish(sitting.connection, definition(template), now=sitting.now)
         return TemplateVerdict(full_name=template.full_name, verdict=PUBLISHED, warnings=warnings)
-    return _replace(sitting, known.named_task_id, template, warnings)
+    return _replace(sitting, known.named_task_id, template, warnings=warnings)
 
 
 def _replace(
-    sitting: Sitting, named_task_id: NamedTaskId, template: TaskTemplate, warnings: tuple[str, ...]
+    sitting: Sitting,
+    named_task_id: NamedTaskId,
+    template: TaskTemplate,
+    *,
+    warnings: tuple[str, ...],
 ) -> TemplateVerdict:
     pinned = store.task_count(sitting.connection, named_task_id)
     if pinned:
-        at_least = "at least " if pinned >= 1_000 else ""
+        at_least = "at least " if pinned >= store.PINNED_COUNT_MAX else ""
         problem = (
             f"{template.full_name} is published with other steps, and {at_least}{pinned} tasks are "
             "pinned to them: give the changed workflow a new version"

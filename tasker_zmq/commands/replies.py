@@ -37,7 +37,7 @@ class Asked:
 def success(asked: Asked, reply_type: str, data: Any, *, core_id: str) -> Letter:
     """The answer to a command that was carried out."""
     payload = Payload(type=SUCCESS, data=codec.raw(data))
-    return _letter(asked.route, asked.command, reply_type, payload, core_id)
+    return _letter(asked.route, asked.command, reply_type, payload=payload, core_id=core_id)
 
 
 def refusal(asked: Asked, error: CommandRefusedError, *, core_id: str) -> Letter:
@@ -50,13 +50,15 @@ def refuse(
 ) -> Letter:
     """The answer to a command that was not carried out, or to bytes that made none."""
     data = ErrorData(code=error.code, message=str(error), hint=error.hint)
-    return _letter(route, command, "Error", Payload(type=ERROR, data=codec.raw(data)), core_id)
+    payload = Payload(type=ERROR, data=codec.raw(data))
+    return _letter(route, command, "Error", payload=payload, core_id=core_id)
 
 
 def _letter(
     route: tuple[bytes, ...],
     command: Command | None,
     reply_type: str,
+    *,
     payload: Payload,
     core_id: str,
 ) -> Letter:

@@ -3,14 +3,20 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
 import msgspec
 
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.publishing import REFUSED, publish
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
-from tasker_zmq.domain.ids import HandlerClass, NamedTaskId, RegistrationId, SessionId, StepId
+from tasker_zmq.domain.ids import (
+    BatchId,
+    HandlerClass,
+    NamedTaskId,
+    RegistrationId,
+    SessionId,
+    StepId,
+)
 from tasker_zmq.pipeline.state import CoreState, Session
 from tasker_zmq.protocol import topics, versions
 from tasker_zmq.protocol.commands import (
@@ -66,7 +72,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         last_heard_at=sitting.now,
     )
     sitting.changes.then(lambda: sitting.desk.state.sessions.__setitem__(session_id, session))
-    _adopt(sitting, request, session, worker_id)
+    _adopt(sitting, request, session, worker_id=worker_id)
     refused = sum(verdict.verdict == REFUSED for verdict in verdicts)
     beat = sitting.desk.tuning.heartbeat_interval_seconds
     return WorkerRegistered(
@@ -162,7 +168,7 @@ def _limits(sitting: Sitting) -> WorkerLimits:
     )
 
 
-def _adopt(sitting: Sitting, request: RegisterWorker, session: Session, worker_id: int) -> None:
+def _adopt(sitting: Sitting, request: RegisterWorker, session: Session, *, worker_id: int) -> None:
     """Batches that the worker had from an earlier session of its own stay with it."""
     uuids = [each.batch_id for each in request.in_hand if _UUID.fullmatch(each.batch_id)]
     if not uuids:
@@ -176,11 +182,13 @@ def _adopt(sitting: Sitting, request: RegisterWorker, session: Session, worker_i
         session_id=session.session_id,
         now=sitting.now,
     )
-    batches = {batch_id: former for batch_id, former in adopted}
+    batches = dict(adopted)
     held = batch_store.steps_in_flight(sitting.connection, list(batches))
     state = sitting.desk.state
     sitting.changes.then(
-        lambda: _hand_over(state, session, [(step, batch) for batch, step, _ in held], batches)
+        lambda: _hand_over(
+            state, session, [(step, batch) for batch, step, _ in held], batches=batches
+        )
     )
 
 
@@ -188,7 +196,11 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
 def _hand_over(
-    state: CoreState, session: Session, held: list[Any], batches: Mapping[Any, SessionId]
+    state: CoreState,
+    session: Session,
+    held: list[tuple[StepId, BatchId]],
+    *,
+    batches: Mapping[BatchId, SessionId],
 ) -> None:
     for step_id, batch_id in held:
         former = state.sessions.get(batches[batch_id])

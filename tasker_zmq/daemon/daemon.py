@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
 from tasker_zmq.commands.answering import Answering
 from tasker_zmq.commands.context import Desk
-from tasker_zmq.daemon.desk import FrontDesk
-from tasker_zmq.daemon.engine import EngineThread
+from tasker_zmq.daemon.desk import FrontDesk, Lanes
+from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.health import HealthThread
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
@@ -34,7 +34,7 @@ from tasker_zmq.store import schema
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.transport.loop import IoLoop
-from tasker_zmq.transport.sockets import DaemonSockets, SocketLimits
+from tasker_zmq.transport.sockets import DaemonSockets, SocketEndpoints, SocketLimits
 
 logger = logging.getLogger(__name__)
 
@@ -101,10 +101,12 @@ class Daemon:
         settings = self._settings
         sockets = DaemonSockets(
             self._context,
-            steps=settings.endpoints.steps,
-            results=settings.endpoints.results,
-            commands=settings.endpoints.commands,
-            results_connect=settings.endpoints.results_connect,
+            SocketEndpoints(
+                steps=settings.endpoints.steps,
+                results=settings.endpoints.results,
+                commands=settings.endpoints.commands,
+                results_connect=settings.endpoints.results_connect,
+            ),
             topics=[topics.subscription(topic) for topic in topics.RESULT_TOPICS],
             limits=SocketLimits(
                 result_bytes_max=settings.limits.result_bytes_max,
@@ -182,26 +184,26 @@ class Daemon:
             send=self._send_letter,
         )
         self._front = FrontDesk(
-            self._mailbox,
-            self._readers,
+            Lanes(mailbox=self._mailbox, readers=self._readers, snapshot=self._health_answer),
             limits=limits_of(settings),
             core_id=settings.core_id,
-            snapshot=self._health_answer,
             send=self._send_letter,
             legacy_workers=settings.dispatch.legacy_workers,
         )
         self._io = IoLoop(sockets, self._front)
         self._engine = EngineThread(
-            tick,
-            state,
-            self._tuning,
-            database=self._database,
-            mailbox=self._mailbox,
-            send=self._send,
-            clock=self._clock,
-            dice=self._dice,
-            messages_max=settings.tick.messages_max,
-            ticked=self._note_tick,
+            EngineParts(
+                tick=tick,
+                state=state,
+                tuning=self._tuning,
+                database=self._database,
+                mailbox=self._mailbox,
+                send=self._send,
+                clock=self._clock,
+                dice=self._dice,
+                messages_max=settings.tick.messages_max,
+                ticked=self._note_tick,
+            )
         )
         self._stack.callback(self._io.stop)
         self._io.start()

@@ -1,7 +1,8 @@
-"""The io thread's receiver: sorts what arrives into the mailbox, to the readers, or answers at once."""
+"""The io thread's receiver: sorts what arrives: to the mailbox, to the readers, or answered."""
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tasker_zmq.commands.answering import answer_question, read
@@ -16,7 +17,17 @@ from tasker_zmq.transport.loop import Frames, Receiver
 
 logger = logging.getLogger(__name__)
 
+COMMAND_FRAMES_MIN = 2  # identity and JSON
 COMMAND_FRAMES_MAX = 3  # identity, perhaps an empty delimiter, JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lanes:
+    """Where commands are answered: by the engine, by readers, from a snapshot."""
+
+    mailbox: Mailbox
+    readers: Readers
+    snapshot: Callable[[], Mapping[str, Any]]
 
 
 class FrontDesk(Receiver):
@@ -24,20 +35,18 @@ class FrontDesk(Receiver):
 
     def __init__(
         self,
-        mailbox: Mailbox,
-        readers: Readers,
+        lanes: Lanes,
         *,
         limits: WireLimits,
         core_id: str,
-        snapshot: Callable[[], Mapping[str, Any]],
         send: Callable[[Letter], None],
         legacy_workers: bool,
     ) -> None:
-        self._mailbox = mailbox
-        self._readers = readers
+        self._mailbox = lanes.mailbox
+        self._readers = lanes.readers
+        self._snapshot = lanes.snapshot
         self._limits = limits
         self._core_id = core_id
-        self._snapshot = snapshot
         self._send = send
         self._legacy_workers = legacy_workers
         self._legacy_subscribers = 0
@@ -48,7 +57,7 @@ class FrontDesk(Receiver):
 
     def command(self, frames: Frames) -> None:
         route, body = tuple(frames[:-1]), frames[-1]
-        if not 2 <= len(frames) <= COMMAND_FRAMES_MAX:
+        if not COMMAND_FRAMES_MIN <= len(frames) <= COMMAND_FRAMES_MAX:
             route, body = (frames[0],), b""
         received = ReceivedCommand(route, body)
         found = read(received, self._limits, core_id=self._core_id)

@@ -4,9 +4,11 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import read
@@ -31,34 +33,31 @@ SLEEP_SECONDS_MAX = 5.0
 Send = Callable[[Outbox], None]
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineParts:
+    """What an engine works with; `ticked` is called after each tick or failed try."""
+
+    tick: Tick
+    state: CoreState
+    tuning: Tuning
+    database: Engine
+    mailbox: Mailbox
+    send: Send
+    clock: Clock
+    dice: random.Random
+    messages_max: int
+    ticked: Callable[[], None]
+
+
 class EngineThread(threading.Thread):
     """Ticks until stopped; an outage makes it wait, a poisonous message makes it bisect."""
 
-    def __init__(
-        self,
-        tick: Tick,
-        state: CoreState,
-        tuning: Tuning,
-        *,
-        database: Engine,
-        mailbox: Mailbox,
-        send: Send,
-        clock: Clock,
-        dice: random.Random,
-        messages_max: int,
-        ticked: Callable[[], None],
-    ) -> None:
+    def __init__(self, parts: EngineParts) -> None:
         super().__init__(name="tasker-engine", daemon=True)
-        self._tick = tick
-        self._state = state
-        self._tuning = tuning
-        self._database = database
-        self._mailbox = mailbox
-        self._send = send
-        self._clock = clock
-        self._dice = dice
-        self._messages_max = messages_max
-        self._ticked = ticked
+        self._parts = parts
+        self._state = parts.state
+        self._tuning = parts.tuning
+        self._clock = parts.clock
         self._stopping = threading.Event()
         self.ticks = 0
         self.away = False
@@ -66,14 +65,14 @@ class EngineThread(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
-        self._mailbox.kick()
+        self._parts.mailbox.kick()
 
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
-                inbox = self._mailbox.take(self._messages_max, self._patience())
+                inbox = self._parts.mailbox.take(self._parts.messages_max, self._patience())
                 self._deal_with(inbox)
-                self._ticked()
+                self._parts.ticked()
         except BaseException as error:  # noqa: BLE001 - the daemon looks at it and ends
             self.failure = error
             log(logger, logging.CRITICAL, Event.TICK_FAILED, error=repr(error), fatal=True)
@@ -94,7 +93,7 @@ class EngineThread(threading.Thread):
             except Exception as error:
                 if not self._survive(error):
                     raise
-                self._stopping.wait(wait * (0.5 + self._dice.random() / 2))
+                self._stopping.wait(wait * (0.5 + self._parts.dice.random() / 2))
                 wait = min(wait * 2, AWAY_SECONDS_MAX)
                 if self._stopping.is_set():
                     return
@@ -108,7 +107,7 @@ class EngineThread(threading.Thread):
             if not self.away:
                 log(logger, logging.ERROR, Event.DATABASE_AWAY, error=_first_line(error))
             self.away = True
-            self._ticked()
+            self._parts.ticked()
             return True
         log(logger, logging.ERROR, Event.TICK_FAILED, error=_first_line(error))
         logger.debug("tick failed", exc_info=error)
@@ -139,31 +138,32 @@ class EngineThread(threading.Thread):
             self._settle(inbox[middle:])
 
     def _run_tick(self, inbox: Sequence[Received]) -> None:
-        for attempt in range(1, CONFLICT_TRIES + 1):
+        for tries_left in reversed(range(CONFLICT_TRIES)):
             now = self._clock.now()
             try:
-                with self._database.begin() as connection:
-                    ticked = self._tick.run(connection, inbox, now)
-            except Exception as error:
-                if attempt < CONFLICT_TRIES and is_conflict(error):
-                    continue
-                raise
-            break
+                with self._parts.database.begin() as connection:
+                    ticked = self._parts.tick.run(connection, inbox, now)
+                break
+            except DBAPIError as error:
+                if not tries_left or not is_conflict(error):
+                    raise
+        else:
+            raise AssertionError("the last try returns or raises")
         self.ticks += 1
         ticked.changes.carry_out()
         if ticked.outbox:
             for publication in ticked.outbox.publications:
                 self._state.published[publication.batch_id] = now
-            self._send(ticked.outbox)
+            self._parts.send(ticked.outbox)
 
     def _bury(self, received: Received, error: Exception) -> None:
         """Keep one poisonous message in the ledger, or tell the sender of a poisonous command."""
         log(logger, logging.ERROR, Event.MESSAGE_POISONOUS, error=repr(error)[:300])
         if isinstance(received, ReceivedCommand):
-            self._send(Outbox(letters=[self._apologise(received)]))
+            self._parts.send(Outbox(letters=[self._apologise(received)]))
         elif isinstance(received, ReceivedResult):
             row = ledger.poison_row(b" ".join(received.frames), repr(error))
-            with self._database.begin() as connection:
+            with self._parts.database.begin() as connection:
                 ledger_store.record(
                     connection, [row], core_id=self._state.core_id, now=self._clock.now()
                 )

@@ -12,7 +12,7 @@ def pack(
 ) -> list[list[Step]]:
     """Batches in order, each of at most `steps_max` steps and `bytes_max` bytes.
 
-    A step that is larger than `bytes_max` alone stands alone: the caller decides what becomes of it.
+    A step larger than `bytes_max` stands alone: the caller decides what becomes of it.
     """
     batches: list[list[Step]] = []
     filled = 0

@@ -1,35 +1,35 @@
 """What moves of steps mean for their tasks: which may go on, which have come to their end."""
 
 from collections.abc import Sequence
-from datetime import datetime
-
-from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.outcome import Standing, task_event
-from tasker_zmq.pipeline.state import CoreState
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.steps import Moved, ReadyStep
 
 
-def entries(connection: Connection, state: CoreState, ready: Sequence[ReadyStep]) -> list[Entry]:
+def entries(turn: Turn, ready: Sequence[ReadyStep]) -> list[Entry]:
     """Ready steps with their definitions."""
     return [
-        (step, state.step_definition(connection, step.named_task_id, step.named_step_id))
+        (
+            step,
+            turn.state.step_definition(turn.connection, step.named_task_id, step.named_step_id),
+        )
         for step in ready
     ]
 
 
-def end_blocked_tasks(connection: Connection, moved: Moved, *, now: datetime) -> None:
+def end_blocked_tasks(turn: Turn, moved: Moved) -> None:
     """End those of the tasks with failures in which nothing can proceed."""
     if not moved.blocked:
         return
     blocked = sorted(set(moved.blocked))
-    counts = step_store.counts(connection, blocked)
+    counts = step_store.counts(turn.connection, blocked)
     over = [task_id for task_id in blocked if _is_over(task_id, counts)]
     if over:
-        step_store.fail_tasks(connection, over, now=now)
+        step_store.fail_tasks(turn.connection, over, now=turn.now)
 
 
 def _is_over(task_id: TaskId, counts: dict[TaskId, step_store.StepCounts]) -> bool:

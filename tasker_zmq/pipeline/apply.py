@@ -4,10 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
-
-from sqlalchemy import Connection
 
 from tasker_zmq.domain import results as rules
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
@@ -16,8 +13,8 @@ from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent
 from tasker_zmq.pipeline import ledger
 from tasker_zmq.pipeline.accounts import BatchView, StepView, Views
 from tasker_zmq.pipeline.ledger import Ruling
-from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState
-from tasker_zmq.pipeline.tuning import Chance, Tuning
+from tasker_zmq.pipeline.state import LEGACY_SESSION
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.commands import Recorded
@@ -51,19 +48,27 @@ class Findings:
     completed_batches: list[tuple[SessionId, BatchId]] = field(default_factory=list)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What somebody says of one step; `partial` when it came as a partial result."""
+
+    status: str
+    output: bytes = b"null"  # JSON
+    error: StepError | None = None
+    retryable: bool | None = None
+    worker_name: str | None = None
+    partial: bool = False
+
+
 class Applying:
     """One tick's ruling over its results."""
 
-    def __init__(self, state: CoreState, tuning: Tuning, *, now: datetime, chance: Chance) -> None:
-        self._state = state
-        self._tuning = tuning
-        self._now = now
-        self._chance = chance
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
         self.findings = Findings()
 
-    def run(self, connection: Connection, received: Sequence[Decoded | Undecodable]) -> Findings:
+    def run(self, received: Sequence[Decoded | Undecodable]) -> Findings:
         """Rule on each message in the order in which it came."""
-        self._connection = connection
         messages = [each.message for each in received if isinstance(each, Decoded)]
         self._load(messages)
         for each in received:
@@ -76,26 +81,15 @@ class Applying:
         return self.findings
 
     def take_words(
-        self, connection: Connection, words: Mapping[BatchId, Sequence[tuple[StepId, ResultStatus]]]
+        self, words: Mapping[BatchId, Sequence[tuple[StepId, ResultStatus]]]
     ) -> Findings:
         """Outcomes that only a completion tells: better known without their output than never."""
-        self._connection = connection
+        only_word = StepError(message="the completion says it failed; no partial result came")
         views = self.findings.views
-        views.load(batch_store.expired(connection, sorted(words)))
+        views.load(batch_store.expired(self._turn.connection, sorted(words)))
         for batch in views.batches.values():
             for step_id, status in words[batch.batch_id]:
-                self._rule_step(
-                    batch,
-                    step_id,
-                    status=status,
-                    output=b"null",
-                    error=StepError(
-                        message="the completion says it failed; no partial result came"
-                    ),
-                    retryable=None,
-                    worker_name=None,
-                    partial=False,
-                )
+                self._rule_step(batch, step_id, Said(status=status, error=only_word))
             self._close(batch)
         return self.findings
 
@@ -119,10 +113,12 @@ class Applying:
         views = self.findings.views
         ordered = sorted(pairs, key=lambda pair: (pair[0], pair[1] or 0))
         uuids, step_ids = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
-        views.load(step_store.load_named(self._connection, batch_uuids=uuids, step_ids=step_ids))
+        views.load(
+            step_store.load_named(self._turn.connection, batch_uuids=uuids, step_ids=step_ids)
+        )
         if whole:
             ids = [view.batch_id for uuid, view in views.batches.items() if uuid in whole]
-            views.load(batch_store.expired(self._connection, ids))
+            views.load(batch_store.expired(self._turn.connection, ids))
 
     def _take(self, decoded: Decoded) -> None:
         message = decoded.message
@@ -154,9 +150,7 @@ class Applying:
         retryable = message.retryable
         if message.error is not None and message.error.retryable is not None:
             retryable = message.error.retryable
-        decision = self._rule_step(
-            batch,
-            message.step_id,
+        said = Said(
             status=message.status,
             output=bytes(message.output),
             error=message.error,
@@ -164,6 +158,7 @@ class Applying:
             worker_name=message.worker_id,
             partial=True,
         )
+        decision = self._rule_step(batch, message.step_id, said)
         return Ruling(
             verdict=decision.verdict,
             reason=decision.reason if decision.verdict is not Verdict.APPLIED else "",
@@ -180,18 +175,14 @@ class Applying:
         return Ruling(verdict=Verdict.APPLIED, batch_id=batch.batch_id)
 
     def _rule_batch_error(self, message: BatchError, batch: BatchView) -> Ruling:
+        said = Said(
+            status=ResultStatus.FAILED,
+            error=message.error,
+            retryable=message.error.retryable,
+            worker_name=message.worker_id,
+        )
         verdicts = [
-            self._rule_step(
-                batch,
-                step_id,
-                status=ResultStatus.FAILED,
-                output=b"null",
-                error=message.error,
-                retryable=message.error.retryable,
-                worker_name=message.worker_id,
-                partial=False,
-            ).verdict
-            for step_id in list(batch.batch_step_ids)
+            self._rule_step(batch, step_id, said).verdict for step_id in list(batch.batch_step_ids)
         ]
         return _ruling_of_several(verdicts, batch)
 
@@ -200,57 +191,43 @@ class Applying:
         for result in message.results:
             metadata = result.metadata
             retryable = metadata.retryable if metadata is not None else None
-            verdicts.append(
-                self._rule_step(
-                    batch,
-                    result.step_id,
-                    status=result.status,
-                    output=bytes(result.output),
-                    error=result.error,
-                    retryable=retryable,
-                    worker_name=message.worker_id,
-                    partial=True,
-                ).verdict
+            said = Said(
+                status=result.status,
+                output=bytes(result.output),
+                error=result.error,
+                retryable=retryable,
+                worker_name=message.worker_id,
+                partial=True,
             )
+            verdicts.append(self._rule_step(batch, result.step_id, said).verdict)
         if not batch.completion:
             batch.completion = batch.completion_heard = batch.touched = True
         self.findings.completed_batches.append((batch.session_id, batch.batch_id))
         return _ruling_of_several(verdicts, batch)
 
-    def _rule_step(
-        self,
-        batch: BatchView,
-        step_id: StepId,
-        *,
-        status: str,
-        output: bytes,
-        error: StepError | None,
-        retryable: bool | None,
-        worker_name: str | None,
-        partial: bool,
-    ) -> StepDecision:
+    def _rule_step(self, batch: BatchView, step_id: StepId, said: Said) -> StepDecision:
         step = self.findings.views.step(batch, step_id)
         if step is None:
             return StepDecision(verdict=Verdict.REJECTED, reason="the batch carries no such step")
-        word = rules.result_status(status)
+        word = rules.result_status(said.status)
         if word is None:
-            reason = f"'{status}' is no result status; known: completed, failed, in_progress"
+            reason = f"'{said.status}' is no result status; known: completed, failed, in_progress"
             return StepDecision(verdict=Verdict.REJECTED, reason=reason)
-        after = error.retry_after_seconds if error is not None else None
-        outcome = Outcome(status=word, retryable=retryable, retry_after_seconds=after)
+        after = said.error.retry_after_seconds if said.error is not None else None
+        outcome = Outcome(status=word, retryable=said.retryable, retry_after_seconds=after)
         decision = self._decide(outcome, step, batch)
         if word is not ResultStatus.IN_PROGRESS:
             self.findings.released.append((batch.session_id, step_id, batch.batch_id))
         if decision.event is not None:
-            self.move(step, decision, output=output, error=error, worker_name=worker_name)
-            batch.count(completed=decision.event is StepEvent.COMPLETE, partial=partial)
+            self.move(step, decision, said)
+            batch.count(completed=decision.event is StepEvent.COMPLETE, partial=said.partial)
         elif decision.verdict is Verdict.NOTED and batch.state is not BatchState.IN_PROGRESS:
             self._start(batch)
         return decision
 
     def _decide(self, outcome: Outcome, step: StepView, batch: BatchView) -> StepDecision:
-        definition = self._state.step_definition(
-            self._connection, step.named_task_id, step.named_step_id
+        definition = self._turn.state.step_definition(
+            self._turn.connection, step.named_task_id, step.named_step_id
         )
         facts = StepFacts(
             state=step.state,
@@ -261,34 +238,30 @@ class Applying:
             backoff=definition.backoff,
         )
         return rules.decide(
-            outcome, facts, now=self._now, chance=self._chance(), jitter=self._tuning.jitter
+            outcome,
+            facts,
+            now=self._turn.now,
+            chance=self._turn.chance(),
+            jitter=self._turn.tuning.jitter,
         )
 
-    def move(
-        self,
-        step: StepView,
-        decision: StepDecision,
-        *,
-        output: bytes,
-        error: StepError | None,
-        worker_name: str | None,
-    ) -> None:
+    def move(self, step: StepView, decision: StepDecision, said: Said) -> None:
         """Write down one decided move, and a dead letter where it is the end."""
         if decision.event is None:
             return
         target = STEP.after(step.state, decision.event)
         completed = decision.event is StepEvent.COMPLETE
-        kept = error or StepError(message="the worker gave no error")
+        kept = said.error or StepError(message="the worker gave no error")
         self.findings.moves.append(
             Move(
                 step_id=step.step_id,
                 from_state=step.state,
                 to_state=target,
                 event=decision.event,
-                results=output.decode() if completed else None,
+                results=said.output.decode() if completed else None,
                 error=None if completed else codec.encode(kept).decode(),
                 next_attempt_at=decision.next_attempt_at,
-                worker_name=worker_name,
+                worker_name=said.worker_name,
             )
         )
         step.state = target
@@ -307,7 +280,7 @@ class Applying:
             batch.move(BatchEvent.START)
 
     def _mark_published(self, batch: BatchView) -> None:
-        sent_at = self._state.published.get(batch.batch_id)
+        sent_at = self._turn.state.published.get(batch.batch_id)
         if sent_at is not None and batch.state is BatchState.CREATED:
             batch.published_at = sent_at
             batch.move(BatchEvent.PUBLISH)
@@ -332,10 +305,8 @@ def fingerprint(error: StepError) -> str:
 
 def _ruling_of_several(verdicts: Sequence[Verdict], batch: BatchView) -> Ruling:
     """One verdict for a message about several steps: applied if any part of it was."""
-    if not verdicts or Verdict.APPLIED in verdicts:
-        verdict = Verdict.APPLIED
-    else:
-        verdict = verdicts[0]
+    applied = not verdicts or Verdict.APPLIED in verdicts
+    verdict = Verdict.APPLIED if applied else verdicts[0]
     mixed = len(set(verdicts)) > 1
     reason = "by step: " + ", ".join(verdicts) if mixed else ""
     return Ruling(verdict=verdict, reason=reason, batch_id=batch.batch_id)

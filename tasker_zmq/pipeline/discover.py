@@ -8,8 +8,9 @@ from sqlalchemy import Connection
 from tasker_zmq.domain.ids import BatchId, SessionId
 from tasker_zmq.domain.states import OPEN_BATCH_STATES
 from tasker_zmq.pipeline import advance
-from tasker_zmq.pipeline.state import Changes, CoreState, Session
+from tasker_zmq.pipeline.state import CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import schema
@@ -68,26 +69,25 @@ def _take_up(connection: Connection, state: CoreState, batch_ids: Sequence[Batch
         state.sessions[session_id].holding[step_id] = batch_id
 
 
-def sweep(
-    connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime, changes: Changes
-) -> list[Entry]:
+def sweep(turn: Turn) -> list[Entry]:
     """Claim what nobody living owns, when it is time; read one page of viable steps, if wanted."""
-    if state.next_sweep_at is None or now >= state.next_sweep_at:
+    state, tuning = turn.state, turn.tuning
+    if state.next_sweep_at is None or turn.now >= state.next_sweep_at:
         claimed = step_store.claim(
-            connection, core_id=state.core_id, now=now, at_most=tuning.sweep_tasks_max
+            turn.connection, core_id=state.core_id, now=turn.now, at_most=tuning.sweep_tasks_max
         )
-        wanted = claimed or state.viable.overflowed
-        changes.then(lambda: _swept(state, now + timedelta(seconds=tuning.sweep_seconds)))
-        if wanted and state.sweep_cursor is None:
-            changes.then(lambda: _restart(state))
+        again_at = turn.now + timedelta(seconds=tuning.sweep_seconds)
+        turn.changes.then(lambda: _swept(state, again_at))
+        if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
+            turn.changes.then(lambda: _restart(state))
     cursor = state.sweep_cursor
     if cursor is None or state.viable.full:
         return []
     page = step_store.sweep(
-        connection, core_id=state.core_id, after=cursor, tasks_max=tuning.sweep_tasks_max
+        turn.connection, core_id=state.core_id, after=cursor, tasks_max=tuning.sweep_tasks_max
     )
-    changes.then(lambda: _turn_page(state, page.cursor))
-    return advance.entries(connection, state, page.ready)
+    turn.changes.then(lambda: _turn_page(state, page.cursor))
+    return advance.entries(turn, page.ready)
 
 
 def _swept(state: CoreState, again_at: datetime) -> None:

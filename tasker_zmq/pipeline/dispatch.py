@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import chain, islice
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row
+from sqlalchemy import Row
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
 from tasker_zmq.domain.ids import BatchId, BatchUuid, HandlerClass, SessionId, StepId
 from tasker_zmq.domain.selection import Candidate, least_loaded
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.pipeline.inbox import Outbox, Publication
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Changes, CoreState, Session
-from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
 from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.messages import StepBatch, StepError, StepMetadata, StepRequest
@@ -55,64 +55,54 @@ class _Plan:
 class Dispatching:
     """One tick's dispatch."""
 
-    def __init__(
-        self,
-        state: CoreState,
-        tuning: Tuning,
-        *,
-        now: datetime,
-        make_uuid: UuidMaker,
-        changes: Changes,
-    ) -> None:
-        self._state = state
-        self._tuning = tuning
-        self._now = now
-        self._make_uuid = make_uuid
-        self._changes = changes
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
 
-    def run(self, connection: Connection, fresh: Sequence[Entry]) -> Dispatched:
+    def run(self, fresh: Sequence[Entry]) -> Dispatched:
         """Send what fits of the waiting steps and of the `fresh` ones; remember the rest."""
-        self._changes.then(lambda: self._state.viable.add(fresh))
-        chosen = [] if self._state.draining else self._choose(fresh)
+        self._turn.changes.then(lambda: self._turn.state.viable.add(fresh))
+        chosen = [] if self._turn.state.draining else self._choose(fresh)
         if not chosen:
             return Dispatched(Outbox(), [])
         ids = [ready.step_id for ready, _ in chosen]
-        rows = batch_store.load_viable(connection, ids, core_id=self._state.core_id, now=self._now)
+        rows = batch_store.load_viable(
+            self._turn.connection, ids, core_id=self._turn.state.core_id, now=self._turn.now
+        )
         if len(rows) < len(ids):
-            # Paused, taken, or held by another transaction: the sweep finds again what is still due.
-            self._changes.then(self._sweep_again)
-        bytes_max = self._tuning.limits.steps_bytes_max
+            # Paused, taken, or held by another transaction: the sweep finds what is still due.
+            self._turn.changes.then(self._sweep_again)
+        bytes_max = self._turn.tuning.limits.steps_bytes_max
         loaded = self._in_order(ids, rows, dict(_definitions(chosen)))
         oversized = [each for each in loaded if each.size > bytes_max]
-        plans = self._plan(connection, [each for each in loaded if each.size <= bytes_max])
+        plans = self._plan([each for each in loaded if each.size <= bytes_max])
         if plans:
-            self._write(connection, plans)
+            self._write(plans)
         planned = {step.row.step_id for plan in plans for step in plan.steps}
         kept = (
             {each.row.step_id for each in loaded}
             - planned
             - {each.row.step_id for each in oversized}
         )
-        self._changes.then(
-            lambda: self._state.viable.discard(each for each in ids if each not in kept)
+        self._turn.changes.then(
+            lambda: self._turn.state.viable.discard(each for each in ids if each not in kept)
         )
         return Dispatched(self._outbox(plans), oversized)
 
     def _sweep_again(self) -> None:
-        self._state.viable.overflowed = True
+        self._turn.state.viable.overflowed = True
 
     def _choose(self, fresh: Sequence[Entry]) -> list[Entry]:
         """Steps worth loading: no more per handler than its sessions have room for."""
         by_handler: dict[HandlerClass, list[Entry]] = {}
         for entry in fresh:
             by_handler.setdefault(entry[1].handler_class, []).append(entry)
-        rooms = {session.session_id: session.room for session in self._state.sessions.values()}
+        rooms = {session.session_id: session.room for session in self._turn.state.sessions.values()}
         chosen: list[Entry] = []
-        for handler in dict.fromkeys(chain(self._state.viable.handlers(), by_handler)):
+        for handler in dict.fromkeys(chain(self._turn.state.viable.handlers(), by_handler)):
             able = [session.session_id for session in self._able(handler)]
             room = sum(rooms[session_id] for session_id in able)
-            left = self._tuning.dispatch_max - len(chosen)
-            waiting = chain(self._state.viable.peek(handler), by_handler.get(handler, ()))
+            left = self._turn.tuning.dispatch_max - len(chosen)
+            waiting = chain(self._turn.state.viable.peek(handler), by_handler.get(handler, ()))
             picked = list(islice(waiting, max(0, min(room, left))))
             chosen += picked
             _spend(rooms, able, len(picked))
@@ -120,7 +110,7 @@ class Dispatching:
 
     def _able(self, handler: HandlerClass) -> list[Session]:
         """Sessions that can run the handler; the legacy one only when nobody else can."""
-        sessions = [each for each in self._state.sessions.values() if each.can_run(handler)]
+        sessions = [each for each in self._turn.state.sessions.values() if each.can_run(handler)]
         known = [each for each in sessions if each.session_id != LEGACY_SESSION]
         return known or sessions
 
@@ -137,7 +127,7 @@ class Dispatching:
             if (row := by_id.get(step_id)) is not None
         ]
 
-    def _plan(self, connection: Connection, steps: Sequence[Loaded]) -> list[_Plan]:
+    def _plan(self, steps: Sequence[Loaded]) -> list[_Plan]:
         by_session: dict[SessionId, list[Loaded]] = {}
         given: dict[SessionId, int] = {}
         by_handler: dict[HandlerClass, list[Loaded]] = {}
@@ -158,23 +148,23 @@ class Dispatching:
                 by_session.setdefault(session_id, []).append(step)
                 given[session_id] = given.get(session_id, 0) + 1
         packed = [
-            (self._state.sessions[session_id], batch)
-            for session_id, queue in by_session.items()
+            (self._turn.state.sessions[session_id], batch)
+            for session_id, given_steps in by_session.items()
             for batch in pack(
-                queue,
+                given_steps,
                 size=lambda step: step.size,
-                steps_max=self._tuning.batch_size,
-                bytes_max=self._tuning.limits.steps_bytes_max,
+                steps_max=self._turn.tuning.batch_size,
+                bytes_max=self._turn.tuning.limits.steps_bytes_max,
             )
         ]
         if not packed:
             return []
-        ids = self._state.take_ids(
-            connection, "tasker_step_execution_batches", "batch_id", count=len(packed)
+        ids = self._turn.state.take_ids(
+            self._turn.connection, "tasker_step_execution_batches", "batch_id", count=len(packed)
         )
         publications: dict[SessionId, int] = {}
         return [
-            self._plan_batch(session, steps_of, BatchId(batch_id), publications)
+            self._plan_batch(session, steps_of, BatchId(batch_id), publications=publications)
             for (session, steps_of), batch_id in zip(packed, ids, strict=True)
         ]
 
@@ -183,6 +173,7 @@ class Dispatching:
         session: Session,
         steps: list[Loaded],
         batch_id: BatchId,
+        *,
         publications: dict[SessionId, int],
     ) -> _Plan:
         number = publications.get(session.session_id, session.publication) + 1
@@ -191,7 +182,7 @@ class Dispatching:
         handlers = {step.definition.handler_class for step in steps}
         batch = NewBatch(
             batch_id=batch_id,
-            batch_uuid=self._make_uuid(),
+            batch_uuid=self._turn.make_uuid(),
             task_id=tasks.pop() if len(tasks) == 1 else None,
             handler_class=handlers.pop() if len(handlers) == 1 else None,
             registration_id=session.registration_id,
@@ -201,13 +192,13 @@ class Dispatching:
                 step_timeout_seconds=max(step.definition.timeout_seconds for step in steps),
                 steps_ahead=len(session.holding) + len(steps),
                 concurrency=session.concurrency,
-                grace_seconds=self._tuning.timeout_grace_seconds,
+                grace_seconds=self._turn.tuning.timeout_grace_seconds,
             ),
             publication=number,
         )
         return _Plan(session, steps, batch)
 
-    def _write(self, connection: Connection, plans: Sequence[_Plan]) -> None:
+    def _write(self, plans: Sequence[_Plan]) -> None:
         rows = [
             NewBatchStep(
                 step_id=step.row.step_id,
@@ -219,16 +210,22 @@ class Dispatching:
             for order, step in enumerate(plan.steps, start=1)
         ]
         batches = [plan.batch for plan in plans]
-        batch_store.start(connection, batches, rows, core_id=self._state.core_id, now=self._now)
-        self._changes.then(lambda: self._remember(plans))
+        batch_store.start(
+            self._turn.connection,
+            batches,
+            rows,
+            core_id=self._turn.state.core_id,
+            now=self._turn.now,
+        )
+        self._turn.changes.then(lambda: self._remember(plans))
 
     def _remember(self, plans: Sequence[_Plan]) -> None:
         for plan in plans:
             batch, session = plan.batch, plan.session
             session.publication = max(session.publication, batch.publication)
             session.holding.update({step.row.step_id: batch.batch_id for step in plan.steps})
-            self._state.deadlines.put(
-                batch.batch_id, self._now + timedelta(seconds=batch.timeout_seconds)
+            self._turn.state.deadlines.put(
+                batch.batch_id, self._turn.now + timedelta(seconds=batch.timeout_seconds)
             )
 
     def _outbox(self, plans: Iterable[_Plan]) -> Outbox:
@@ -244,9 +241,9 @@ class Dispatching:
         return codec.encode(
             StepBatch(
                 batch_id=BatchUuid(plan.batch.batch_uuid),
-                protocol_version=self._tuning.protocol_version,
+                protocol_version=self._turn.tuning.protocol_version,
                 steps=tuple(self._request(step) for step in plan.steps),
-                core_id=self._state.core_id,
+                core_id=self._turn.state.core_id,
                 session_id=None if legacy else plan.session.session_id,
                 publication=None if legacy else plan.batch.publication,
             )
@@ -267,7 +264,7 @@ class Dispatching:
                 attempt=row.attempts,
                 retry_limit=row.retry_limit,
                 timeout_ms=int(definition.timeout_seconds * 1_000),
-                created_at=self._now.isoformat(),
+                created_at=self._turn.now.isoformat(),
                 idempotency_key=f"{row.step_id}-{int(row.created_at.timestamp() * 1_000):x}",
             ),
         )
@@ -280,8 +277,8 @@ def oversized_moves(
     moves, letters = [], []
     for step in steps:
         error = StepError(
-            message=f"context and parents' results are {step.size} bytes; at most {bytes_max} can be "
-            "sent: let a parent return a reference instead",
+            message=f"context and parents' results are {step.size} bytes; at most {bytes_max} can "
+            "be sent: let a parent return a reference instead",
             error_type="StepTooLarge",
             retryable=False,
         )

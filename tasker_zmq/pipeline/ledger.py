@@ -56,7 +56,7 @@ def row(decoded: Decoded, ruling: Ruling) -> LedgerRow:
 
 
 def undecodable_row(received: Undecodable) -> LedgerRow:
-    """The ledger row of bytes that made no message: their text if it is JSON, else their beginning."""
+    """The ledger row of bytes that made no message: the text if it is JSON, else the beginning."""
     problem = {"reason": received.reason, "detail": received.detail, "topic": received.topic}
     as_json = received.text if received.text is not None and _is_json(received.text) else None
     return LedgerRow(

@@ -1,17 +1,15 @@
 """Work that came to nothing by itself: retries that are due, batches out of time, lost sessions."""
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
-
-from sqlalchemy import Connection
+from datetime import timedelta
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_failure
 from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
 from tasker_zmq.pipeline.accounts import BatchView, StepView
-from tasker_zmq.pipeline.apply import Applying, Findings
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Changes, CoreState
-from tasker_zmq.pipeline.tuning import Chance, Tuning
+from tasker_zmq.pipeline.apply import Applying, Findings, Said
+from tasker_zmq.pipeline.state import LEGACY_SESSION
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.store import batches as batch_store
@@ -19,12 +17,13 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.steps import Move
 
 
-def due_retries(
-    connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime
-) -> list[Move]:
+def due_retries(turn: Turn) -> list[Move]:
     """Moves of waiting steps whose time has come."""
     due = step_store.due_retries(
-        connection, core_id=state.core_id, now=now, at_most=tuning.recover_max
+        turn.connection,
+        core_id=turn.state.core_id,
+        now=turn.now,
+        at_most=turn.tuning.recover_max,
     )
     return [
         Move(
@@ -40,20 +39,14 @@ def due_retries(
 class Recovering:
     """Ends batches that will not end by themselves."""
 
-    def __init__(
-        self, state: CoreState, tuning: Tuning, *, now: datetime, chance: Chance, changes: Changes
-    ) -> None:
-        self._state = state
-        self._tuning = tuning
-        self._now = now
-        self._chance = chance
-        self._changes = changes
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
 
-    def time_out(self, connection: Connection, batch_ids: Sequence[BatchId]) -> Findings:
+    def time_out(self, batch_ids: Sequence[BatchId]) -> Findings:
         """Batches past their deadline: their unfinished steps failed by timeout."""
-        applying = Applying(self._state, self._tuning, now=self._now, chance=self._chance)
+        applying = Applying(self._turn)
         findings = applying.findings
-        findings.views.load(batch_store.expired(connection, batch_ids))
+        findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
                 error = StepError(
@@ -61,19 +54,18 @@ class Recovering:
                 )
                 decision = decide_failure(
                     Outcome(status=ResultStatus.FAILED),
-                    self._facts(connection, step),
-                    now=self._now,
-                    chance=self._chance(),
-                    jitter=self._tuning.jitter,
+                    self._facts(step),
+                    now=self._turn.now,
+                    chance=self._turn.chance(),
+                    jitter=self._turn.tuning.jitter,
                 )
-                applying.move(step, decision, output=b"", error=error, worker_name=None)
+                applying.move(step, decision, Said(status=ResultStatus.FAILED, error=error))
                 batch.count(completed=False, partial=False)
             self._end(batch, BatchEvent.TIME_OUT, findings)
         return findings
 
     def lose(
         self,
-        connection: Connection,
         batch_ids: Sequence[BatchId],
         *,
         reason: str,
@@ -81,7 +73,7 @@ class Recovering:
     ) -> Findings:
         """Batches whose session is gone: steps that were `never_started` are not charged."""
         findings = Findings()
-        findings.views.load(batch_store.expired(connection, batch_ids))
+        findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
                 findings.moves.append(
@@ -90,8 +82,10 @@ class Recovering:
             self._end(batch, BatchEvent.ORPHAN, findings)
         return findings
 
-    def _facts(self, connection: Connection, step: StepView) -> StepFacts:
-        definition = self._state.step_definition(connection, step.named_task_id, step.named_step_id)
+    def _facts(self, step: StepView) -> StepFacts:
+        definition = self._turn.state.step_definition(
+            self._turn.connection, step.named_task_id, step.named_step_id
+        )
         return StepFacts(
             state=step.state,
             in_current_batch=True,
@@ -109,10 +103,10 @@ class Recovering:
         ]
         batch_id, due = (
             batch.batch_id,
-            self._now + timedelta(seconds=self._tuning.completion_grace_seconds),
+            self._turn.now + timedelta(seconds=self._turn.tuning.completion_grace_seconds),
         )
-        self._changes.then(lambda: self._state.unreconciled.put(batch_id, due))
-        self._changes.then(lambda: self._state.deadlines.drop(batch_id))
+        self._turn.changes.then(lambda: self._turn.state.unreconciled.put(batch_id, due))
+        self._turn.changes.then(lambda: self._turn.state.deadlines.drop(batch_id))
 
 
 def _held(findings: Findings, batch: BatchView) -> list[StepView]:
@@ -149,11 +143,11 @@ def _in_doubt(reason: str) -> str:
     return codec.encode(StepError(message=message, error_type="InDoubt")).decode()
 
 
-def silent_sessions(state: CoreState, tuning: Tuning, now: datetime) -> list[SessionId]:
+def silent_sessions(turn: Turn) -> list[SessionId]:
     """Sessions of which nothing was heard for too long."""
-    limit = timedelta(seconds=tuning.session_dead_seconds)
+    limit = timedelta(seconds=turn.tuning.session_dead_seconds)
     return [
         session.session_id
-        for session in state.sessions.values()
-        if session.session_id != LEGACY_SESSION and now - session.last_heard_at > limit
+        for session in turn.state.sessions.values()
+        if session.session_id != LEGACY_SESSION and turn.now - session.last_heard_at > limit
     ]

@@ -1,7 +1,7 @@
-"""What one core remembers between ticks. All of it can be made again from rows and registrations.
+"""What one core remembers between ticks; it can be made again from rows and registrations.
 
-Stages never change it while a transaction runs: they append to `Changes`, which the tick carries out
-after the commit, so that a rolled-back tick leaves no trace.
+Stages never change it while a transaction runs: they append to `Changes`, carried out after the
+commit, so that a rolled-back tick leaves no trace.
 """
 
 import heapq
@@ -148,7 +148,7 @@ class CoreState:
         return known
 
     def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
-        """Fresh ids from a block; ids of a tick that is rolled back are gaps, which nobody minds."""
+        """Fresh ids from a block; those of a tick that is rolled back are gaps: nobody minds."""
         block = self._ids.setdefault(table, [])
         if len(block) < count:
             block.extend(

@@ -1,14 +1,13 @@
-"""Small duties of each tick: heartbeats in groups, published marks, the core's lease, subscriptions."""
+"""Small duties of each tick: heartbeats in groups, published marks, the lease, subscriptions."""
 
 from datetime import datetime, timedelta
-
-from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.pipeline.inbox import SubscriptionSeen
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Changes, CoreState, Session
+from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import topics
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import workers as worker_store
@@ -22,17 +21,15 @@ class CoreLostError(TaskerError):
     """Another process runs under this core's name."""
 
 
-def see_subscription(
-    state: CoreState, seen: SubscriptionSeen, now: datetime, changes: Changes
-) -> None:
+def see_subscription(turn: Turn, seen: SubscriptionSeen) -> None:
     """Note that a session's subscriber is there, so that work may be sent to it."""
     if seen.topic == topics.LEGACY_STEPS_TOPIC:
-        changes.then(lambda: _see_legacy(state, now, subscribed=seen.subscribed))
+        turn.changes.then(lambda: _see_legacy(turn.state, turn.now, subscribed=seen.subscribed))
         return
     prefix = f"{topics.STEPS}.".encode()
     session_id = SessionId(seen.topic.removeprefix(prefix).strip().decode("ascii", "replace"))
     if seen.subscribed:
-        changes.then(lambda: _subscribe(state, session_id))
+        turn.changes.then(lambda: _subscribe(turn.state, session_id))
 
 
 def _subscribe(state: CoreState, session_id: SessionId) -> None:
@@ -59,62 +56,55 @@ def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
     session.subscribed = subscribed
 
 
-def keep_up(
-    connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime, changes: Changes
-) -> None:
+def keep_up(turn: Turn) -> None:
     """Write what was put off to be written together, when it is time."""
-    _mark_published(connection, state, now, changes)
-    _write_beats(connection, state, tuning, now, changes)
-    _renew_lease(connection, state, tuning, now, changes)
+    _mark_published(turn)
+    _write_beats(turn)
+    _renew_lease(turn)
 
 
-def _mark_published(
-    connection: Connection, state: CoreState, now: datetime, changes: Changes
-) -> None:
-    old = [(batch, at) for batch, at in state.published.items() if now - at >= PUBLISHED_AFTER]
+def _mark_published(turn: Turn) -> None:
+    published = turn.state.published
+    old = [(batch, at) for batch, at in published.items() if turn.now - at >= PUBLISHED_AFTER]
     if not old:
         return
-    batch_store.mark_published(connection, old, now=now)
-    changes.then(lambda: [state.published.pop(batch, None) for batch, _ in old])
+    batch_store.mark_published(turn.connection, old, now=turn.now)
+    turn.changes.then(lambda: [published.pop(batch, None) for batch, _ in old])
 
 
-def _write_beats(
-    connection: Connection, state: CoreState, tuning: Tuning, now: datetime, changes: Changes
-) -> None:
-    if not state.beats or (state.next_beats_at is not None and now < state.next_beats_at):
+def _write_beats(turn: Turn) -> None:
+    state = turn.state
+    if not state.beats or (state.next_beats_at is not None and turn.now < state.next_beats_at):
         return
     beats = dict(state.beats)
-    worker_store.beat(connection, beats)
-    changes.then(lambda: _beats_written(state, beats, now, tuning))
+    again_at = turn.now + timedelta(seconds=turn.tuning.heartbeat_interval_seconds)
+    worker_store.beat(turn.connection, beats)
+    turn.changes.then(lambda: _beats_written(state, beats, again_at))
 
 
 def _beats_written(
-    state: CoreState,
-    beats: dict[SessionId, tuple[int, datetime]],
-    now: datetime,
-    tuning: Tuning,
+    state: CoreState, beats: dict[SessionId, tuple[int, datetime]], again_at: datetime
 ) -> None:
     for session_id, beat in beats.items():
         if state.beats.get(session_id) == beat:
             del state.beats[session_id]
-    state.next_beats_at = now + timedelta(seconds=tuning.heartbeat_interval_seconds)
+    state.next_beats_at = again_at
 
 
-def _renew_lease(
-    connection: Connection, state: CoreState, tuning: Tuning, now: datetime, changes: Changes
-) -> None:
+def _renew_lease(turn: Turn) -> None:
+    state, lease_seconds = turn.state, turn.tuning.core_lease_seconds
     renewed = state.lease_renewed_at
-    if renewed is not None and now - renewed < timedelta(seconds=tuning.core_lease_seconds / 3):
+    if renewed is not None and turn.now - renewed < timedelta(seconds=lease_seconds / 3):
         return
     kept = worker_store.renew_core(
-        connection, state.core_id, state.epoch, now=now, lease_seconds=tuning.core_lease_seconds
+        turn.connection, state.core_id, state.epoch, now=turn.now, lease_seconds=lease_seconds
     )
     if not kept:
         raise CoreLostError(
             f"core '{state.core_id}' (epoch {state.epoch}) was taken over by another process; "
             "give each daemon its own --core-id"
         )
-    changes.then(lambda: _renewed(state, now))
+    turn.changes.then(lambda: _renewed(state, turn.now))
 
 
 def _renewed(state: CoreState, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Data-plane messages: `step_batch` out; `partial_result`, `batch_completion` and two older forms back.
+"""Data-plane messages: `step_batch` out; `partial_result`, `batch_completion`, older forms back.
 
 Values that only travel through (contexts, outputs) stay `msgspec.Raw`: they are neither decoded
 nor encoded again, so numbers, key order and escapes survive.

@@ -1,4 +1,4 @@
-"""Topics end with one space, because `steps.w1` is a prefix of `steps.w10` and `steps.w1 ` is not."""
+"""Topics end with one space: `steps.w1` is a prefix of `steps.w10`, `steps.w1 ` is not."""
 
 from typing import Final
 

@@ -79,7 +79,7 @@ class StoredDifference:
 def load_viable(
     connection: Connection, step_ids: Sequence[StepId], *, core_id: CoreId, now: datetime
 ) -> Sequence[Row[Any]]:
-    """Those of the steps that may be sent, locked, with context and parents' results as JSON text."""
+    """Those that may be sent, locked, with context and parents' results as JSON text."""
     return rows(
         connection,
         "load_viable_steps",

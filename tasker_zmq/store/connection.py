@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, set up so that hot statements are prepared once with a generic plan."""
+"""Connections to PostgreSQL on which hot statements are prepared once with a generic plan."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

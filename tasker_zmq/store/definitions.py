@@ -13,6 +13,8 @@ from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
 from tasker_zmq.domain.template import Backoff, BackoffKind
 from tasker_zmq.store.tables import NamedStep, NamedTask, NamedTaskStep, Namespace, Task
 
+PINNED_COUNT_MAX = 1_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class StepDefinition:
@@ -145,14 +147,19 @@ def names(connection: Connection, limit: int = 1_000) -> list[str]:
 
 
 def task_count(connection: Connection, named_task_id: NamedTaskId) -> int:
-    """How many tasks are pinned to a definition; counts no further than 1,000."""
-    some = select(Task.task_id).where(Task.named_task_id == named_task_id).limit(1_000).subquery()
+    """How many tasks are pinned to a definition; counts no further than PINNED_COUNT_MAX."""
+    some = (
+        select(Task.task_id)
+        .where(Task.named_task_id == named_task_id)
+        .limit(PINNED_COUNT_MAX)
+        .subquery()
+    )
     return int(connection.execute(select(func.count()).select_from(some)).scalar_one())
 
 
 def publish(connection: Connection, new: NewDefinition, *, now: datetime) -> NamedTaskId:
     """Write a definition that is not there yet."""
-    namespace_id = _ensure(connection, Namespace, new.namespace, now)
+    namespace_id = _ensure_namespace(connection, new.namespace, now)
     named_task_id: int = connection.execute(
         insert(NamedTask)
         .values(
@@ -164,7 +171,7 @@ def publish(connection: Connection, new: NewDefinition, *, now: datetime) -> Nam
         )
         .returning(NamedTask.named_task_id)
     ).scalar_one()
-    _write_steps(connection, NamedTaskId(named_task_id), new.steps, now)
+    _write_steps(connection, NamedTaskId(named_task_id), new.steps, now=now)
     return NamedTaskId(named_task_id)
 
 
@@ -182,7 +189,7 @@ def replace(
             NamedTaskStep.named_task_id == named_task_id
         )
     )
-    _write_steps(connection, named_task_id, new.steps, now)
+    _write_steps(connection, named_task_id, new.steps, now=now)
 
 
 def _task_values(new: NewDefinition) -> dict[str, Any]:
@@ -196,14 +203,14 @@ def _task_values(new: NewDefinition) -> dict[str, Any]:
     }
 
 
-def _ensure(connection: Connection, table: type[Namespace], name: str, now: datetime) -> int:
+def _ensure_namespace(connection: Connection, name: str, now: datetime) -> int:
     connection.execute(
-        insert(table)
+        insert(Namespace)
         .values(name=name, created_at=now)
         .on_conflict_do_nothing(index_elements=["name"])
     )
     found: int = connection.execute(
-        select(table.task_namespace_id).where(table.name == name)
+        select(Namespace.task_namespace_id).where(Namespace.name == name)
     ).scalar_one()
     return found
 
@@ -212,6 +219,7 @@ def _write_steps(
     connection: Connection,
     named_task_id: NamedTaskId,
     steps: Sequence[NewStepDefinition],
+    *,
     now: datetime,
 ) -> None:
     connection.execute(

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -11,6 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from alembic import command
 from tasker_zmq.errors import SchemaVersionError
 
 PARTITIONED = ("tasker_step_execution_batch_received_results", "tasker_worker_command_audit")
@@ -111,7 +111,7 @@ def drift(connection: Connection) -> list[str]:
         connection,
         opts={
             "compare_type": True,
-            "include_object": lambda entity, name, kind, reflected, compare_to: (
+            "include_object": lambda _entity, name, kind, reflected, compare_to: (
                 not (kind == "table" and reflected and compare_to is None and "_p2" in (name or ""))
             ),
         },
@@ -120,7 +120,7 @@ def drift(connection: Connection) -> list[str]:
 
 
 def ensure_partitions(connection: Connection, around: object) -> int:
-    """Make the weekly partitions from last week to four weeks ahead; returns how many were missing."""
+    """Make the weekly partitions from last week to four weeks ahead; returns how many it made."""
     statement = text("SELECT tasker_ensure_partitions(:parent, :around, CAST(:ahead AS integer))")
     return sum(
         connection.execute(

@@ -1,4 +1,4 @@
-"""Hot statements: one `.sql` file each with its reason on top, sent through SQLAlchemy as they are."""
+"""Hot statements: one `.sql` file each with its reason on top, sent through SQLAlchemy as is."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache

@@ -110,11 +110,15 @@ def load_named(
     connection: Connection, *, batch_uuids: Sequence[str], step_ids: Sequence[int | None]
 ) -> Sequence[Row[Any]]:
     """Batches and steps by the pairs that messages name, locked; unknown batches are left out."""
-    return rows(connection, "load_named_steps", {"batch_uuids": list(batch_uuids), "step_ids": list(step_ids)})
+    return rows(
+        connection,
+        "load_named_steps",
+        {"batch_uuids": list(batch_uuids), "step_ids": list(step_ids)},
+    )
 
 
 def apply(connection: Connection, moves: Sequence[Move], *, now: datetime) -> Moved:
-    """Move the steps and carry the consequences; raises StaleWriteError unless all of them moved."""
+    """Move the steps and carry the consequences; StaleWriteError unless all of them moved."""
     if not moves:
         return Moved()
     returned = rows(

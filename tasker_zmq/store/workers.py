@@ -155,7 +155,7 @@ def start_core(
     now: datetime,
     lease_seconds: float,
 ) -> int | None:
-    """Take a core's name for this process; returns the new epoch, or None while another holds it."""
+    """Take a core's name for this process: the new epoch, or None while another holds it."""
     lease = now + timedelta(seconds=lease_seconds)
     statement = insert(Core).values(
         core_id=core_id, epoch=1, endpoints=endpoints, lease_expires_at=lease, started_at=now

@@ -1,7 +1,6 @@
 """Endpoints: binding with the refusals spelled out, and locks that keep ipc paths from theft."""
 
 import fcntl
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -29,13 +28,13 @@ class EndpointLock:
         except OSError:
             self._file.close()
             raise UnreachableError(
-                f"cannot bind {endpoint}: another process has it; stop that one or choose another path"
+                f"cannot bind {endpoint}: another process has it; stop that, or take another path"
             ) from None
 
     def release(self) -> None:
         if self._file is not None:
             with suppress(OSError):
-                os.unlink(self._file.name)
+                Path(self._file.name).unlink()
             self._file.close()
             self._file = None
 

@@ -1,4 +1,4 @@
-"""The io thread's loop: services all sockets always, hands bounded inboxes up, takes frames down."""
+"""The io thread's loop: services all sockets always, hands frames up, takes frames down."""
 
 import socket as sockets
 import threading

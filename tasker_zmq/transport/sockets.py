@@ -1,4 +1,4 @@
-"""The daemon's sockets, with every option set before bind; see docs/PROTOCOL.md section 1 for why."""
+"""The daemon's sockets, every option set before bind; docs/PROTOCOL.md says why."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -25,30 +25,41 @@ class SocketLimits:
     result_queue_hwm: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class SocketEndpoints:
+    """Where to bind, and workers' result sockets to connect to."""
+
+    steps: str
+    results: str
+    commands: str
+    results_connect: tuple[str, ...] = ()
+
+    @property
+    def bound(self) -> tuple[str, str, str]:
+        return self.steps, self.results, self.commands
+
+
 class DaemonSockets:
     """XPUB for steps, SUB for results, ROUTER for commands: used by one thread only."""
 
     def __init__(
         self,
         context: "zmq.Context[zmq.Socket[bytes]]",
+        endpoints: SocketEndpoints,
         *,
-        steps: str,
-        results: str,
-        commands: str,
-        results_connect: Sequence[str],
         topics: Sequence[bytes],
         limits: SocketLimits,
     ) -> None:
         self._open: list[Socket[bytes]] = []
-        self._locks = [EndpointLock(endpoint) for endpoint in (steps, results, commands)]
+        self._locks = [EndpointLock(endpoint) for endpoint in endpoints.bound]
         try:
             self.steps = self._publisher(context, limits)
             self.results = self._subscriber(context, limits, topics)
             self.commands = self._router(context, limits)
-            self.steps_endpoint = bind(self.steps, steps, purpose="steps")
-            self.results_endpoint = bind(self.results, results, purpose="results")
-            self.commands_endpoint = bind(self.commands, commands, purpose="commands")
-            for endpoint in results_connect:
+            self.steps_endpoint = bind(self.steps, endpoints.steps, purpose="steps")
+            self.results_endpoint = bind(self.results, endpoints.results, purpose="results")
+            self.commands_endpoint = bind(self.commands, endpoints.commands, purpose="commands")
+            for endpoint in endpoints.results_connect:
                 self.results.connect(endpoint)
         except BaseException:
             self.close()

@@ -1,4 +1,4 @@
-"""Every change of state, append-only, counted by sort_key: a lost race is a constraint violation."""
+"""Every change of state, append-only, counted by sort_key: a lost race violates a constraint."""
 
 from datetime import datetime
 from typing import Any

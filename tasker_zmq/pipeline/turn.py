@@ -1,0 +1,22 @@
+"""What every stage of one tick works with."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from tasker_zmq.pipeline.state import Changes, CoreState
+from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One transaction, one `now`, one core's memory; `changes` wait for the commit."""
+
+    connection: Connection
+    state: CoreState
+    tuning: Tuning
+    now: datetime
+    chance: Chance
+    make_uuid: UuidMaker
+    changes: Changes = field(default_factory=Changes)
