@@ -55,7 +55,7 @@ class Answering:
             route, asked = found
             if command_type(asked.command.command_type) == INITIALIZE_TASK:
                 to_initialize.append(asked)
-            elif route.lane is Lane.ENGINE:
+            elif route.lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
                 answers.letters.append(self._answer(sitting, route, asked))
         if to_initialize:
             initialize_tasks(sitting, to_initialize)

@@ -15,6 +15,7 @@ class Lane(StrEnum):
     """Who answers: the engine in its tick, a reader with a session of its own, or a snapshot."""
 
     ENGINE = "engine"
+    ENGINE_LATER = "engine_later"  # behind results and the life of workers
     READER = "reader"
     SNAPSHOT = "snapshot"
 
@@ -40,7 +41,9 @@ def _together(*_: object) -> None:
 INITIALIZE_TASK: Final = "InitializeTask"
 
 ROUTES: Final[Mapping[str, Route]] = {
-    INITIALIZE_TASK: Route(Lane.ENGINE, payloads.InitializeTask, "TaskInitialized", _together),
+    INITIALIZE_TASK: Route(
+        Lane.ENGINE_LATER, payloads.InitializeTask, "TaskInitialized", _together
+    ),
     "PublishTemplates": Route(
         Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish
     ),

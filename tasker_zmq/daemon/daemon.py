@@ -202,6 +202,7 @@ class Daemon:
                 clock=self._clock,
                 dice=self._dice,
                 messages_max=settings.tick.messages_max,
+                commands_max=settings.tick.commands_max,
                 ticked=self._note_tick,
             )
         )

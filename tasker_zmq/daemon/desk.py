@@ -63,8 +63,8 @@ class FrontDesk(Receiver):
         found = read(received, self._limits, core_id=self._core_id)
         if isinstance(found, Letter):
             self._send(found)
-        elif found[0].lane is Lane.ENGINE:
-            self._mailbox.put(received)
+        elif found[0].lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
+            self._mailbox.put(received, later=found[0].lane is Lane.ENGINE_LATER)
         elif found[0].lane is Lane.READER:
             self._readers.ask(*found)
         else:

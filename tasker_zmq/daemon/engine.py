@@ -46,6 +46,7 @@ class EngineParts:
     clock: Clock
     dice: random.Random
     messages_max: int
+    commands_max: int
     ticked: Callable[[], None]
 
 
@@ -70,7 +71,9 @@ class EngineThread(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
-                inbox = self._parts.mailbox.take(self._parts.messages_max, self._patience())
+                inbox = self._parts.mailbox.take(
+                    self._parts.messages_max, self._parts.commands_max, self._patience()
+                )
                 self._deal_with(inbox)
                 self._parts.ticked()
         except BaseException as error:  # noqa: BLE001 - the daemon looks at it and ends

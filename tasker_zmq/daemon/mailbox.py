@@ -1,4 +1,8 @@
-"""The bounded inbox between the io thread and the engine."""
+"""The bounded inbox between the io thread and the engine, in two lanes.
+
+Results and the life of workers come first: a flood of new tasks must not make a healthy worker look
+silent, nor keep finished work waiting.
+"""
 
 import threading
 from collections import deque
@@ -12,24 +16,26 @@ class Mailbox:
     def __init__(self, *, messages_max: int, bytes_max: int) -> None:
         self._messages_max = messages_max
         self._bytes_max = bytes_max
-        self._queue: deque[Received] = deque()
+        self._first: deque[Received] = deque()
+        self._later: deque[Received] = deque()
         self._bytes = 0
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
         self._kicked = False
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self._first) + len(self._later)
 
     @property
     def room(self) -> bool:
-        return len(self._queue) < self._messages_max and self._bytes < self._bytes_max
+        return len(self) < self._messages_max and self._bytes < self._bytes_max
 
-    def put(self, received: Received) -> None:
+    def put(self, received: Received, *, later: bool = False) -> None:
         with self._filled:
-            self._queue.append(received)
+            was_empty = not self._first and not self._later
+            (self._later if later else self._first).append(received)
             self._bytes += received.size
-            if len(self._queue) == 1:
+            if was_empty:
                 self._filled.notify()
 
     def kick(self) -> None:
@@ -38,12 +44,16 @@ class Mailbox:
             self._kicked = True
             self._filled.notify()
 
-    def take(self, at_most: int, timeout_seconds: float) -> list[Received]:
-        """What has come, oldest first; waits up to `timeout_seconds` for the first."""
+    def take(self, first_max: int, later_max: int, timeout_seconds: float) -> list[Received]:
+        """What has come, oldest first in each lane; waits up to `timeout_seconds` for the first."""
         with self._filled:
-            if not self._queue and not self._kicked and timeout_seconds > 0:
+            if not self._first and not self._later and not self._kicked and timeout_seconds > 0:
                 self._filled.wait(timeout_seconds)
             self._kicked = False
-            taken = [self._queue.popleft() for _ in range(min(at_most, len(self._queue)))]
+            taken = _take(self._first, first_max) + _take(self._later, later_max)
             self._bytes -= sum(each.size for each in taken)
             return taken
+
+
+def _take(lane: deque[Received], at_most: int) -> list[Received]:
+    return [lane.popleft() for _ in range(min(at_most, len(lane)))]

@@ -9,7 +9,10 @@ from sqlalchemy import Row
 
 from tasker_zmq.domain.ids import BatchId, NamedStepId, NamedTaskId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BATCH, OPEN_BATCH_STATES, BatchEvent, BatchState, StepState
+from tasker_zmq.protocol.messages import ResultMessage
 from tasker_zmq.store.batches import BatchAccount, BatchArrow
+
+_SILENT = (BatchState.CREATED, BatchState.PUBLISHED)
 
 
 @dataclass
@@ -48,6 +51,8 @@ class BatchView:
     heard: dict[str, int] = field(default_factory=dict)
     completion_heard: bool = False
     touched: bool = False
+    heard_before: bool = False  # whether earlier ticks heard of it: then the ledger has more
+    messages: list[ResultMessage] = field(default_factory=list)
 
     @property
     def open(self) -> bool:
@@ -111,6 +116,7 @@ class Views:
             reconciliation_status=row.reconciliation_status,
             transitions=row.batch_transitions,
             published_at=row.published_at,
+            heard_before=row.batch_state not in _SILENT,
         )
         return batch
 
@@ -151,6 +157,7 @@ def rows(views: Iterable[BatchView]) -> tuple[list[BatchAccount], list[BatchArro
                 state=batch.state,
                 transitions=batch.transitions + last,
                 published_at=batch.published_at,
+                reconciliation_status=batch.reconciliation_status,
             )
         )
         arrows += [

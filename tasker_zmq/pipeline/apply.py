@@ -130,6 +130,8 @@ class Applying:
             ruling = Ruling(verdict=Verdict.REJECTED, reason=reason, batch_id=batch.batch_id)
         else:
             ruling = self._rule(message, batch)
+            if ruling.verdict is not Verdict.REJECTED:
+                batch.messages.append(message)
         self.findings.ledger_rows.append(ledger.row(decoded, ruling))
         if message.session_id is not None:
             self.findings.recorded.append((message.session_id, _recorded(message, ruling.verdict)))

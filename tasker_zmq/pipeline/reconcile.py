@@ -19,10 +19,20 @@ from tasker_zmq.domain.reconciliation import (
 )
 from tasker_zmq.domain.results import ResultStatus, Verdict, result_status
 from tasker_zmq.protocol import topics
-from tasker_zmq.protocol.messages import BatchCompletion, OldResponse, PartialResult
+from tasker_zmq.protocol.messages import (
+    BatchCompletion,
+    OldResponse,
+    PartialResult,
+    ResultMessage,
+)
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store.batches import StoredDifference
 
+_MESSAGES: dict[str, type[ResultMessage]] = {
+    topics.PARTIAL_RESULT: PartialResult,
+    topics.BATCH_COMPLETION: BatchCompletion,
+    topics.RESULTS: OldResponse,
+}
 _NO_PART = frozenset({Verdict.REJECTED.value, Verdict.UNKNOWN_BATCH.value})
 
 
@@ -50,6 +60,14 @@ class Accounts:
         ]
 
 
+def of_messages(steps: Iterable[StepId], messages: Iterable[ResultMessage]) -> Accounts:
+    """The accounts of a batch all of whose messages are at hand."""
+    accounts = Accounts(steps=list(steps))
+    for message in messages:
+        _add_message(accounts, message)
+    return accounts
+
+
 def load(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, Accounts]:
     """The accounts of these batches from the ledger."""
     accounts: dict[BatchId, Accounts] = {batch_id: Accounts() for batch_id in batch_ids}
@@ -58,14 +76,16 @@ def load(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, 
     return accounts
 
 
+def compare(accounts: Accounts) -> Reconciliation:
+    """Whether the two accounts agree."""
+    return reconcile(accounts.steps, accounts.partials, completion=accounts.completion)
+
+
 def store(
     connection: Connection, accounts: dict[BatchId, Accounts], *, now: datetime
 ) -> dict[BatchId, Reconciliation]:
     """Compare and write down: a batch's earlier differences give way to today's."""
-    found = {
-        batch_id: reconcile(each.steps, each.partials, completion=each.completion)
-        for batch_id, each in sorted(accounts.items())
-    }
+    found = {batch_id: compare(each) for batch_id, each in sorted(accounts.items())}
     differences = [
         StoredDifference(
             batch_id=batch_id,
@@ -88,13 +108,19 @@ def _add(accounts: Accounts, row: Row[Any]) -> None:
         return
     if row.verdict in _NO_PART:
         return
-    if row.kind == topics.PARTIAL_RESULT:
-        _add_partial(accounts, msgspec.json.decode(row.raw, type=PartialResult))
-    elif row.kind == topics.BATCH_COMPLETION:
+    kind = _MESSAGES.get(row.kind)
+    if kind is not None:
+        _add_message(accounts, msgspec.json.decode(row.raw, type=kind))
+
+
+def _add_message(accounts: Accounts, message: ResultMessage) -> None:
+    if isinstance(message, PartialResult):
+        _add_partial(accounts, message)
+    elif isinstance(message, BatchCompletion):
         if accounts.completion is None:
-            accounts.completion = _completion(msgspec.json.decode(row.raw, type=BatchCompletion))
-    elif row.kind == topics.RESULTS:
-        _add_old(accounts, msgspec.json.decode(row.raw, type=OldResponse))
+            accounts.completion = _completion(message)
+    elif isinstance(message, OldResponse):
+        _add_old(accounts, message)
 
 
 def _add_partial(accounts: Accounts, message: PartialResult) -> None:

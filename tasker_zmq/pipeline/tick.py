@@ -32,6 +32,8 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.steps import Move, Moved, ReadyStep
 
+CONSISTENT = ReconciliationStatus.CONSISTENT.value
+
 
 @dataclass
 class Answers:
@@ -120,6 +122,8 @@ class _Pass:
         decoded = [codec.decode_result(each.frames, self._turn.tuning.limits) for each in received]
         applying = Applying(self._turn)
         findings = applying.run(decoded)
+        for view in findings.views.batches.values():
+            _compare_at_once(view)
         self._write(findings)
         self._outbox.letters += _acknowledge(self._turn.state, findings.recorded, self._turn.now)
         for session_id, batch_id in findings.completed_batches:
@@ -154,6 +158,9 @@ class _Pass:
     def _watch(self, batch: accounts.BatchView) -> None:
         """Compare a batch's accounts once both are whole; else after a while."""
         whole = batch.completion and batch.ended >= batch.batch_size
+        if whole and not batch.heard_before and batch.reconciliation_status == CONSISTENT:
+            self._forget(batch)
+            return
         settled = batch.reconciliation_status != ReconciliationStatus.PENDING
         if whole and (not settled or batch.completion_heard):
             self._to_reconcile.append(batch.batch_id)
@@ -161,8 +168,12 @@ class _Pass:
             due = self._turn.now + timedelta(seconds=self._turn.tuning.completion_grace_seconds)
             self._turn.changes.then(lambda: self._turn.state.unreconciled.put(batch.batch_id, due))
         if not batch.open:
-            self._turn.changes.then(lambda: self._turn.state.deadlines.drop(batch.batch_id))
-            self._turn.changes.then(lambda: self._turn.state.published.pop(batch.batch_id, None))
+            self._forget(batch)
+
+    def _forget(self, batch: accounts.BatchView) -> None:
+        state = self._turn.state
+        self._turn.changes.then(partial(state.deadlines.drop, batch.batch_id))
+        self._turn.changes.then(partial(state.published.pop, batch.batch_id, None))
 
     def _recover(self, left: Sequence[tuple[SessionId, frozenset[StepId]]]) -> None:
         state, now = self._turn.state, self._turn.now
@@ -211,6 +222,7 @@ class _Pass:
             applying = Applying(self._turn)
             findings = applying.take_words(words)
             self._write(findings)
+        batch_store.forget_differences(self._turn.connection, batch_ids)
         reconcile.store(self._turn.connection, found, now=self._turn.now)
         for batch_id in batch_ids:
             self._turn.changes.then(partial(self._turn.state.unreconciled.drop, batch_id))
@@ -222,6 +234,20 @@ class _Pass:
         step_store.start_tasks(self._turn.connection, task_ids, now=self._turn.now)
         moves, letters = oversized_moves(oversized, self._turn.tuning.limits.steps_bytes_max)
         self._write(Findings(moves=moves, dead_letters=letters))
+
+
+def _compare_at_once(batch: accounts.BatchView) -> None:
+    """Compare a batch whose whole life lies in this tick: its messages are all there is of it.
+
+    Only agreement is settled here; differences are looked for again in the ledger and stored.
+    """
+    whole = batch.completion_heard and batch.ended >= batch.batch_size
+    if batch.heard_before or not whole or len(batch.batch_step_ids) < batch.batch_size:
+        return
+    found = reconcile.of_messages(batch.batch_step_ids, batch.messages)
+    verdict = reconcile.compare(found)
+    if verdict.status is ReconciliationStatus.CONSISTENT:
+        batch.reconciliation_status = CONSISTENT
 
 
 def _acknowledge(

@@ -63,6 +63,7 @@ class BatchAccount:
     state: BatchState
     transitions: int
     published_at: datetime | None
+    reconciliation_status: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +144,7 @@ def account(
             "states": [each.state.value for each in accounts],
             "transition_counts": [each.transitions for each in accounts],
             "published": [each.published_at for each in accounts],
+            "reconciliations": [each.reconciliation_status for each in accounts],
             "arrow_batch_ids": [each.batch_id for each in arrows],
             "arrow_sort_keys": [each.sort_key for each in arrows],
             "arrow_from": [each.from_state.value for each in arrows],
@@ -179,12 +181,9 @@ def settle(
     *,
     now: datetime,
 ) -> None:
-    """Store the reconciler's verdicts; what was found of these batches before gives way."""
+    """Store the reconciler's verdicts."""
     if not statuses:
         return
-    connection.execute(
-        delete(Discrepancy).where(Discrepancy.batch_id.in_([batch_id for batch_id, _ in statuses]))
-    )
     run(
         connection,
         "settle_batches",
@@ -199,6 +198,11 @@ def settle(
             "now": now,
         },
     )
+
+
+def forget_differences(connection: Connection, batch_ids: Sequence[BatchId]) -> None:
+    """Make room for a new comparison of batches that were compared before."""
+    connection.execute(delete(Discrepancy).where(Discrepancy.batch_id.in_(batch_ids)))
 
 
 def reserve_ids(connection: Connection, table: str, column: str, *, count: int) -> list[int]:

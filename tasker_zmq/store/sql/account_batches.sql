@@ -4,8 +4,10 @@ WITH account AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:batch_ids AS bigint[]), CAST(:partials AS integer[]), CAST(:completed AS integer[]),
         CAST(:failed AS integer[]), CAST(:completions AS boolean[]), CAST(:states AS text[]),
-        CAST(:transition_counts AS integer[]), CAST(:published AS timestamptz[])
-    ) AS u(batch_id, partials, completed, failed, completion, state, transitions, published_at)
+        CAST(:transition_counts AS integer[]), CAST(:published AS timestamptz[]),
+        CAST(:reconciliations AS text[])
+    ) AS u(batch_id, partials, completed, failed, completion, state, transitions, published_at,
+           reconciliation_status)
 ),
 counted AS (
     UPDATE tasker_step_execution_batches b SET
@@ -16,6 +18,7 @@ counted AS (
         state = a.state,
         transitions = a.transitions,
         published_at = coalesce(b.published_at, a.published_at),
+        reconciliation_status = a.reconciliation_status,
         updated_at = CAST(:now AS timestamptz)
     FROM account a WHERE b.batch_id = a.batch_id
 ),
