@@ -9,6 +9,8 @@ from tasker_zmq.templates.drafts import Draft, laid_over, resolved
 from tasker_zmq.templates.fields import (
     NAME,
     NAME_WANTED,
+    TASK_NAME,
+    TASK_NAME_WANTED,
     VERSION,
     VERSION_WANTED,
     Section,
@@ -45,12 +47,8 @@ def assembled(source: dict[str, Any], findings: Findings, *, environment: str) -
 
 def _name(top: Section) -> str:
     if top.said("name", "task_name") is None:
-        top.refuse("name", f"'name' is missing or empty; it wants {NAME_WANTED}")
-    value = top.values.get("name") or top.values.get("task_name")
-    wanted = NAME_WANTED
-    if isinstance(value, str) and NAME.fullmatch(value.replace("/", ".")):
-        wanted += f"; '/' parts the namespace from the name, so write '{value.replace('/', '.')}'"
-    return top.matching("name", "task_name", pattern=NAME, wanted=wanted) or ""
+        top.refuse("name", f"'name' is missing or empty; it wants {TASK_NAME_WANTED}")
+    return top.matching("name", "task_name", pattern=TASK_NAME, wanted=TASK_NAME_WANTED) or ""
 
 
 def _namespace(top: Section) -> str:

@@ -14,6 +14,11 @@ NAME: Final = re.compile(r"[A-Za-z_][\w.\-]{0,127}", re.ASCII)
 NAME_WANTED: Final = (
     "a name: a letter or '_', then up to 127 letters, digits, '_', '.' or '-' (no '/', no '@')"
 )
+# A task's name may hold '/', as templates in the wild do; its namespace ends at the first one.
+TASK_NAME: Final = re.compile(r"(?!.{129})[A-Za-z_][\w.\-]*(?:/[A-Za-z_][\w.\-]*)*", re.ASCII)
+TASK_NAME_WANTED: Final = (
+    "a name: a letter or '_', then letters, digits, '_', '.', '-' or '/', at most 128 (no '@')"
+)
 HANDLER: Final = re.compile(r"[A-Za-z_][\w.:]{0,199}", re.ASCII)
 HANDLER_WANTED: Final = (
     "a handler's name: a letter or '_', then up to 199 letters, digits, '_', '.' or ':'"
