@@ -15,6 +15,7 @@ from tasker_zmq.errors import NotFoundError
 from tasker_zmq.settings.units import parse_duration
 from tasker_zmq.store import definitions
 from tasker_zmq.store.reads import batches, steps, tasks, workflows
+from tasker_zmq.store.reads.numbers import is_id
 
 NEAR_MAX: Final = 3
 _WORKFLOW: Final = re.compile(
@@ -87,7 +88,7 @@ def the_step(connection: Connection, word: str) -> StepId:
             near = nearest(name, known) or f"it has {', '.join(known)}"
             raise NotFoundError(f"task {task_id} has no step '{name}'; {near}")
         return step_id
-    if not word.isascii() or not word.isdecimal() or len(word) > tasks.ID_DIGITS_MAX:
+    if not is_id(word):
         raise NotFoundError(
             f"no step has the id '{word}'; wanted a number, or TASK/STEP such as 12/ship_order"
         )

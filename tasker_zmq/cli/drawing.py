@@ -151,7 +151,8 @@ def _row(lanes: str, found: Sequence[Mapping[str, Any]], *, width: int, now: dat
         return line
     step = found[0]
     line.append(f"  {step['state']:<17}", style=style)
-    line.append(f"  {_attempts(step):>5}  {_took(step, now):>7}  {_note(step, now)}".rstrip())
+    line.append(f"  {_attempts(step):>5}  {_took(step, now):>7}  {_note(step, now)}")
+    line.rstrip()
     return line
 
 

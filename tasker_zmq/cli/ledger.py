@@ -17,6 +17,7 @@ from tasker_zmq.domain.results import Verdict
 from tasker_zmq.errors import NotFoundError
 from tasker_zmq.store.reads import ledger as reads
 from tasker_zmq.store.reads.ledger import LedgerFilter
+from tasker_zmq.store.reads.numbers import ID_MAX
 
 LOOK_SECONDS: Final = 0.5
 LOOK_BACK: Final = 500  # several cores may commit their rows in another order than they number them
@@ -119,13 +120,14 @@ def _print_lines(rows: list[dict[str, Any]], output: Output) -> None:
             click.echo(orjson.dumps(row, option=orjson.OPT_UTC_Z))
             continue
         shown = _shortened(row)
-        shown |= {"reason": shown["reason"] or ""}
+        moment = shown["received_at"].strftime("%Y-%m-%dT%H:%M:%SZ")
+        shown |= {"reason": shown["reason"] or "", "received_at": moment}
         cells = [as_text(shown[name], now=None).ljust(_WIDTHS[name]) for name in _WIDTHS]
         click.echo(" ".join(cells).rstrip())
 
 
 @ledger.command()
-@click.argument("entry", metavar="ID", type=click.IntRange(1, 10**reads.ID_DIGITS_MAX))
+@click.argument("entry", metavar="ID", type=click.IntRange(1, ID_MAX))
 @click.option("--raw", is_flag=True, help="Only what came, to the byte.")
 @output_option
 @click.pass_obj

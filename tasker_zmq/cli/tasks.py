@@ -231,10 +231,11 @@ def _print_look(seen: Look, *, output: Output, with_results: bool) -> None:
     if output is Output.JSON:
         print_json({**shown, "explanation": seen.explanation})
         return
-    print_lines(["", heading(shown, now=seen.at), *step_lines(shown, now=seen.at), ""])
+    print_lines([heading(shown, now=seen.at), *step_lines(shown, now=seen.at), ""])
     print_paragraph(seen.explanation)
-    if with_results:
-        print_lines(["", *(f"{name}: {text}" for name, text in _results(shown).items())])
+    results = _results(shown) if with_results else {}
+    if results:
+        print_lines(["", *(f"{name}: {text}" for name, text in results.items())])
 
 
 def _results(shown: Mapping[str, Any]) -> dict[str, str]:

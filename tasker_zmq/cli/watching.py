@@ -10,6 +10,7 @@ from typing import Any, Final
 from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.table import Table
 from rich.text import Text
 
 from tasker_zmq.cli.database import Database
@@ -104,10 +105,13 @@ def _picture(seen: Look, *, rows_max: int) -> Group:
     if len(lines) > room:
         lines = [*lines[:room], Text(f"... and {len(lines) - room} lines more", style="dim")]
     done = shown["steps_done"]
-    bar = ProgressBar(total=shown["step_count"], completed=done, width=BAR_WIDTH)
-    text = Text(f"{done} of {shown['step_count']} steps", style="dim")
+    progress = Table.grid(padding=(0, 1))
+    progress.add_row(
+        ProgressBar(total=shown["step_count"], completed=done, width=BAR_WIDTH),
+        Text(f"{done} of {shown['step_count']} steps", style="dim"),
+    )
     why = Text(as_text(seen.explanation, now=None))
-    return Group(heading(shown, now=seen.at), *lines, bar, text, why)
+    return Group(heading(shown, now=seen.at), *lines, progress, why)
 
 
 class _Lines:

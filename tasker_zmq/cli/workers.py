@@ -44,7 +44,7 @@ def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "status": status,
         "load": f"{row['current_load']}/{row['credit']}",
-        "handlers": _few(row["handlers"]),
+        "handlers": len(row["handlers"]),
         "workflows": _few(row["supported_tasks"]),
     }
 

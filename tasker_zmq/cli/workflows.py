@@ -58,7 +58,8 @@ def _load(paths: Sequence[Path], *, environment: str) -> list[tuple[Path, Loaded
             inside = load_folder(path, environment=environment)
             if not inside:
                 raise TemplateError(f"{path} holds no template; wanted *.yaml or *.yml in it")
-            found += [(path, loaded) for loaded in inside]
+            files = sorted(each for ending in FILE_ENDINGS for each in path.rglob(f"*{ending}"))
+            found += zip(files, inside, strict=True)
         else:
             found.append((path, load_file(path, environment=environment)))
     return found

@@ -121,7 +121,7 @@ def _moving(task: TaskStanding, now: datetime) -> Iterable[str]:
 
 
 def _running(step: StepStanding, now: datetime) -> str:
-    since = "" if step.started_at is None else f" since {_past(step.started_at, now)}"
+    since = "" if step.started_at is None else f" for {_past(step.started_at, now)}"
     where = f"on worker {step.worker}" if step.worker else "on a worker"
     text = f"{step.name} is in progress {where}{since} (attempt {step.attempts} of {step.tries})"
     return f"{text}, but that worker is gone: it is sent again soon" if step.worker_gone else text
@@ -212,4 +212,4 @@ def _until(moment: datetime, now: datetime) -> str:
 
 
 def _past(moment: datetime, now: datetime) -> str:
-    return f"{span((now - moment).total_seconds())} ago"
+    return span((now - moment).total_seconds())

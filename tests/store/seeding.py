@@ -1,7 +1,8 @@
-"""A little history for tests that read: written through the store's own functions, so it is true."""
+"""A little history for tests that read, written through the store's own functions: it is true."""
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -24,7 +25,7 @@ from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent, St
 from tasker_zmq.domain.template import StepTemplate, TaskTemplate
 from tasker_zmq.pipeline import accounts
 from tasker_zmq.pipeline.accounts import BatchView
-from tasker_zmq.store import batches, definitions, ledger, steps, workers
+from tasker_zmq.store import batches, definitions, ledger, schema, steps, workers
 from tasker_zmq.store.batches import NewBatch, NewBatchStep, StoredDifference
 from tasker_zmq.store.ledger import DeadLetterRow, LedgerRow
 from tasker_zmq.store.steps import Move, NewTask
@@ -71,6 +72,7 @@ class Story:
         self.clock = clock
         self._ids = IdMaker(clock, random.Random(7))
         self._sequence = 0
+        schema.ensure_partitions(connection, self.now)
         workers.start_core(connection, CORE, {}, now=self.now, lease_seconds=3600)
 
     @property
@@ -349,3 +351,40 @@ class SentBatch:
 
 def _error(kind: str, message: str) -> str:
     return orjson.dumps({"message": message, "error_type": kind}).decode()
+
+
+HANDLERS = ("orders.validate", "orders.reserve", "orders.charge", "orders.ship")
+
+
+@dataclass(frozen=True)
+class Cast:
+    """One task that completed, one that failed, one half-way with a retry ahead of it."""
+
+    story: Story
+    named_task_id: NamedTaskId
+    worker: NewRegistration
+    complete: TaskId
+    failed: TaskId
+    half_way: TaskId
+    open_batch: SentBatch
+
+
+def told(connection: Connection, clock: ManualClock) -> Cast:
+    story = Story(connection, clock)
+    named = story.publish(diamond())
+    worker = story.worker("anna", HANDLERS, supported=[named])
+    complete = story.task(named, identity="ORD-1", tags=("vip",), context={"order_id": 1})
+    story.run_task(complete, worker)
+    failed = story.task(named, identity="ORD-2")
+    story.run([story.step(failed, "validate")], worker)
+    batch = story.send([story.step(failed, "reserve"), story.step(failed, "charge")], worker)
+    batch.complete(story.step(failed, "reserve"))
+    batch.fail(story.step(failed, "charge"))
+    batch.completion(agrees=False)
+    story.fail_task(failed)
+    half_way = story.task(named)
+    story.run([story.step(half_way, "validate")], worker)
+    batch = story.send([story.step(half_way, "reserve"), story.step(half_way, "charge")], worker)
+    batch.note("in_progress", story.step(half_way, "charge"), verdict="noted")
+    batch.postpone(story.step(half_way, "reserve"), seconds=30)
+    return Cast(story, named, worker, complete, failed, half_way, batch)

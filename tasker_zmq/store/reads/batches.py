@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import Connection, Text, cast, select
 
 from tasker_zmq.domain.ids import BatchId
+from tasker_zmq.store.reads.numbers import is_id
 from tasker_zmq.store.tables import (
     Batch,
     BatchStep,
@@ -21,7 +22,6 @@ from tasker_zmq.store.tables import (
 
 LIMIT_MAX: Final = 1_000
 UUID_DIGITS: Final = 32
-ID_DIGITS_MAX: Final = 18
 COMPLETION: Final = "batch_completion"
 
 
@@ -92,7 +92,7 @@ def listed(connection: Connection, wanted: BatchFilter) -> list[dict[str, Any]]:
 def identify(connection: Connection, word: str) -> list[tuple[BatchId, str]]:
     """Id and uuid of the batches that `word` may mean: an id, or the beginning of a uuid."""
     chosen = select(Batch.batch_id, Batch.batch_uuid)
-    if word.isascii() and word.isdecimal() and len(word) <= ID_DIGITS_MAX:
+    if is_id(word):
         found = connection.execute(chosen.where(Batch.batch_id == int(word))).one_or_none()
         if found is not None:
             return [(BatchId(found.batch_id), found.batch_uuid)]

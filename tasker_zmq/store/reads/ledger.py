@@ -9,7 +9,6 @@ from tasker_zmq.domain.ids import BatchId, TaskId
 from tasker_zmq.store.tables import Batch, BatchStep, ReceivedResult, WorkflowStep
 
 LIMIT_MAX: Final = 1_000
-ID_DIGITS_MAX: Final = 18
 
 
 @dataclass(frozen=True, kw_only=True)

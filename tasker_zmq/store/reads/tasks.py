@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.states import StepState
+from tasker_zmq.store.reads.numbers import is_id
 from tasker_zmq.store.tables import (
     Batch,
     NamedTask,
@@ -24,7 +25,6 @@ from tasker_zmq.store.tables import (
 
 LIMIT_MAX: Final = 1_000
 NEAR_IDENTITIES_MAX: Final = 1_000
-ID_DIGITS_MAX: Final = 18
 DONE: Final = (StepState.COMPLETE, StepState.RESOLVED_MANUALLY)
 
 
@@ -96,7 +96,7 @@ def listed(connection: Connection, wanted: TaskFilter) -> list[dict[str, Any]]:
 
 def identify(connection: Connection, word: str) -> list[TaskId]:
     """The tasks that `word` may mean: the one with that id, else those with that identity."""
-    if word.isascii() and word.isdecimal() and len(word) <= ID_DIGITS_MAX:
+    if is_id(word):
         found = connection.execute(select(Task.task_id).where(Task.task_id == int(word))).scalar()
         if found is not None:
             return [TaskId(found)]

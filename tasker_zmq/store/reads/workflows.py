@@ -59,19 +59,19 @@ def listed(connection: Connection, *, namespace: str | None = None) -> list[dict
 def find(
     connection: Connection, *, namespace: str | None, name: str, version: str | None
 ) -> list[NamedTaskId]:
-    """Named tasks of that name, the newest first; more than one namespace may have one."""
+    """For each namespace that has a named task of that name, its newest version."""
     chosen = (
-        select(NamedTask.named_task_id)
+        select(NamedTask.task_namespace_id, NamedTask.named_task_id)
         .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
         .where(NamedTask.name == name)
-        .order_by(NamedTask.task_namespace_id, NamedTask.named_task_id.desc())
-        .distinct(NamedTask.task_namespace_id)
+        .order_by(NamedTask.task_namespace_id, NamedTask.named_task_id)
     )
     if namespace is not None:
         chosen = chosen.where(Namespace.name == namespace)
     if version is not None:
         chosen = chosen.where(NamedTask.version == version)
-    return [NamedTaskId(each) for each in connection.execute(chosen).scalars()]
+    newest = {row.task_namespace_id: row.named_task_id for row in connection.execute(chosen)}
+    return [NamedTaskId(each) for each in newest.values()]
 
 
 def show(connection: Connection, named_task_id: NamedTaskId) -> Published:
