@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import read
@@ -147,7 +146,7 @@ class EngineThread(threading.Thread):
                 with self._parts.database.begin() as connection:
                     ticked = self._parts.tick.run(connection, inbox, now)
                 break
-            except DBAPIError as error:
+            except Exception as error:
                 if not tries_left or not is_conflict(error):
                     raise
         else:

@@ -3,14 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from tasker_zmq.domain.ids import BatchId, NamedStepId, NamedTaskId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BATCH, OPEN_BATCH_STATES, BatchEvent, BatchState, StepState
 from tasker_zmq.protocol.messages import ResultMessage
 from tasker_zmq.store.batches import BatchAccount, BatchArrow
+from tasker_zmq.store.statements import Row
 
 _SILENT = (BatchState.CREATED, BatchState.PUBLISHED)
 
@@ -93,7 +91,7 @@ class Views:
     batches: dict[str, BatchView] = field(default_factory=dict)
     steps: dict[StepId, StepView] = field(default_factory=dict)
 
-    def load(self, loaded: Iterable[Row[Any]]) -> None:
+    def load(self, loaded: Iterable[Row]) -> None:
         for row in loaded:
             batch = self.batches.get(row.batch_uuid) or self._add_batch(row)
             if row.batch_step_id is None or row.workflow_step_id is None:
@@ -102,7 +100,7 @@ class Views:
             if row.workflow_step_id not in self.steps:
                 self.steps[row.workflow_step_id] = _step(row)
 
-    def _add_batch(self, row: Row[Any]) -> BatchView:
+    def _add_batch(self, row: Row) -> BatchView:
         batch = self.batches[row.batch_uuid] = BatchView(
             batch_id=row.batch_id,
             batch_uuid=row.batch_uuid,
@@ -125,7 +123,7 @@ class Views:
         return self.steps.get(step_id) if step_id in batch.batch_step_ids else None
 
 
-def _step(row: Row[Any]) -> StepView:
+def _step(row: Row) -> StepView:
     return StepView(
         step_id=row.workflow_step_id,
         task_id=row.task_id,

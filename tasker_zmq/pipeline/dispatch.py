@@ -4,10 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain, islice
-from typing import Any
 
 import msgspec
-from sqlalchemy import Row
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
 from tasker_zmq.domain.ids import BatchId, BatchUuid, HandlerClass, SessionId, StepId
@@ -23,6 +21,7 @@ from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store.batches import NewBatch, NewBatchStep
 from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.ledger import DeadLetterRow
+from tasker_zmq.store.statements import Row
 from tasker_zmq.store.steps import Move
 
 ENVELOPE_BYTES = 1_024  # of a step's request beside its context, config and parents' results
@@ -32,7 +31,7 @@ ENVELOPE_BYTES = 1_024  # of a step's request beside its context, config and par
 class Loaded:
     """A step that may be sent, with its definition; `size` in bytes on the wire, about."""
 
-    row: Row[Any]
+    row: Row
     definition: StepDefinition
     size: int
 
@@ -117,7 +116,7 @@ class Dispatching:
     def _in_order(
         self,
         ids: Sequence[StepId],
-        rows: Sequence[Row[Any]],
+        rows: Sequence[Row],
         definitions: dict[StepId, StepDefinition],
     ) -> list[Loaded]:
         by_id = {row.step_id: row for row in rows}
@@ -303,7 +302,7 @@ def _definitions(entries: Iterable[Entry]) -> Iterable[tuple[StepId, StepDefinit
     return ((ready.step_id, definition) for ready, definition in entries)
 
 
-def _size(row: Row[Any], definition: StepDefinition) -> int:
+def _size(row: Row, definition: StepDefinition) -> int:
     texts = len(row.context) + len(row.previous_results)
     if not (row.context.isascii() and row.previous_results.isascii()):
         texts = len(row.context.encode()) + len(row.previous_results.encode())

@@ -4,10 +4,9 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.reconciliation import (
@@ -27,6 +26,7 @@ from tasker_zmq.protocol.messages import (
 )
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store.batches import StoredDifference
+from tasker_zmq.store.statements import Row
 
 _MESSAGES: dict[str, type[ResultMessage]] = {
     topics.PARTIAL_RESULT: PartialResult,
@@ -102,7 +102,7 @@ def store(
     return found
 
 
-def _add(accounts: Accounts, row: Row[Any]) -> None:
+def _add(accounts: Accounts, row: Row) -> None:
     if row.kind == "step":
         accounts.steps.append(row.step_id)
         return

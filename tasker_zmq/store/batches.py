@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, text
+from sqlalchemy import Connection, delete, text
 
 from tasker_zmq.domain.ids import BatchId, CoreId, RegistrationId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BatchState
 from tasker_zmq.errors import StaleWriteError
-from tasker_zmq.store.statements import rows, run
+from tasker_zmq.store.statements import Row, rows, run
 from tasker_zmq.store.tables import Discrepancy
 
 
@@ -79,7 +78,7 @@ class StoredDifference:
 
 def load_viable(
     connection: Connection, step_ids: Sequence[StepId], *, core_id: CoreId, now: datetime
-) -> Sequence[Row[Any]]:
+) -> Sequence[Row]:
     """Those that may be sent, locked, with context and parents' results as JSON text."""
     return rows(
         connection,
@@ -156,20 +155,20 @@ def account(
     )
 
 
-def expired(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row[Any]]:
+def expired(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
     """These batches with all their steps, locked, in the shape of `steps.load_named`."""
     return rows(connection, "expired_batches", {"batch_ids": list(batch_ids)})
 
 
 def unsettled(
     connection: Connection, *, core_id: CoreId, after: BatchId, at_most: int
-) -> Sequence[Row[Any]]:
+) -> Sequence[Row]:
     """Batches of this core that are open or not yet reconciled, in order of id."""
     values = {"core_id": core_id, "after_batch_id": after, "at_most": at_most}
     return rows(connection, "unsettled_batches", values)
 
 
-def load_accounts(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row[Any]]:
+def load_accounts(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
     """Steps and ledger rows of these batches."""
     return rows(connection, "load_accounts", {"batch_ids": list(batch_ids)})
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+import psycopg
 from psycopg.types.numeric import Int8Dumper
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.errors import UnreachableError
 
@@ -63,22 +64,25 @@ def _one_integer_type(dbapi_connection: Any, _record: object) -> None:
     dbapi_connection.adapters.register_dumper(int, Int8Dumper)
 
 
+def sql_state(error: BaseException) -> str | None:
+    """PostgreSQL's five characters, whether SQLAlchemy wrapped the driver's error or not."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None)
+
+
 def is_away(error: BaseException) -> bool:
     """Whether the database did not answer, so that the same work may be tried again later."""
-    if isinstance(error, InterfaceError):
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, psycopg.InterfaceError):
         return True
-    if not isinstance(error, DBAPIError):
-        return False
-    state = getattr(error.orig, "sqlstate", None)
+    state = sql_state(error)
     if state is None:
-        return isinstance(error, OperationalError) or error.connection_invalidated
-    return str(state).startswith(_AWAY)
+        return isinstance(cause, psycopg.OperationalError)
+    return state.startswith(_AWAY)
 
 
 def is_conflict(error: BaseException) -> bool:
     """Whether two transactions met (deadlock, serialization, lock timeout): run it again."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return state in _RETRYABLE
+    return sql_state(error) in _RETRYABLE
 
 
 @contextmanager
@@ -86,10 +90,10 @@ def translated() -> Iterator[None]:
     """Turn a database that does not answer into UnreachableError, without its password."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, psycopg.Error) as error:
         if not is_away(error):
             raise
-        reason = str(error.orig).strip().partition("\n")[0]
+        reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
         raise UnreachableError(
             f"the database does not answer: {reason}; check TASKER_DATABASE_URL and that "
             "PostgreSQL runs"

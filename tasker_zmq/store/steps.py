@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, select, text
+from sqlalchemy import Connection, bindparam, select, text
 
 from tasker_zmq.domain.ids import CoreId, NamedStepId, NamedTaskId, StepId, TaskId
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.errors import StaleWriteError
-from tasker_zmq.store.statements import rows, run
+from tasker_zmq.store.statements import Row, rows, run
 from tasker_zmq.store.tables import Task
 
 
@@ -96,7 +95,7 @@ class StepCounts:
     failed: int = field(default=0)
 
 
-def _ready(row: Row[Any]) -> ReadyStep:
+def _ready(row: Row) -> ReadyStep:
     return ReadyStep(
         step_id=row.step_id,
         task_id=row.task_id,
@@ -108,7 +107,7 @@ def _ready(row: Row[Any]) -> ReadyStep:
 
 def load_named(
     connection: Connection, *, batch_uuids: Sequence[str], step_ids: Sequence[int | None]
-) -> Sequence[Row[Any]]:
+) -> Sequence[Row]:
     """Batches and steps by the pairs that messages name, locked; unknown batches are left out."""
     return rows(
         connection,
