@@ -1,7 +1,7 @@
 """A daemon: database, sockets and threads of one core, from start to drained stop."""
 
 import logging
-import threading
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
@@ -39,6 +39,7 @@ from tasker_zmq.transport.sockets import DaemonSockets, SocketEndpoints, SocketL
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0
+LOOK_AGAIN_SECONDS = 0.05
 LEASE_WAIT_STEP_SECONDS = 0.25
 
 
@@ -55,7 +56,7 @@ class Daemon:
         self._dice = system_dice()
         self._tuning = tuning_of(settings)
         self._stack = ExitStack()
-        self._stopping = threading.Event()
+        self._stop_asked = False
         self._snapshot: dict[str, Any] = {"status": "starting", "core_id": settings.core_id}
         self._last_tick_at: datetime | None = None
 
@@ -152,8 +153,8 @@ class Daemon:
                     "this one with --core-id and another name"
                 )
             log(logger, logging.INFO, Event.DAEMON_STARTING, waiting_for="the core's lease")
-            self._stopping.wait(LEASE_WAIT_STEP_SECONDS)
-            if self._stopping.is_set():
+            time.sleep(LEASE_WAIT_STEP_SECONDS)
+            if self._stop_asked:
                 raise TaskerError("stopped while waiting for the core's name")
 
     def _wire(self, sockets: DaemonSockets, reading: Engine) -> None:
@@ -255,18 +256,19 @@ class Daemon:
             answer["last_tick_seconds_ago"] = round(age, 3)
             if age > STALL_SECONDS:
                 answer["status"] = "stalled"
-        if self._stopping.is_set():
+        if self._stop_asked:
             answer["status"] = "draining"
         return answer
 
     def stop(self) -> None:
-        """Begin to drain; safe to call from a signal handler."""
-        self._stopping.set()
+        """Begin to drain; safe in a signal handler, for it takes no lock that `run` may hold."""
+        self._stop_asked = True
 
     def run(self) -> None:
         """Serve until `stop`, then drain; raises what ended a thread."""
-        while not self._stopping.wait(0.2):
+        while not self._stop_asked:
             self._check_threads()
+            time.sleep(LOOK_AGAIN_SECONDS)
         self._drain()
 
     def _check_threads(self) -> None:
@@ -280,10 +282,9 @@ class Daemon:
         state.draining = True
         log(logger, logging.INFO, Event.DAEMON_DRAINING, in_hand=self._in_hand())
         until = self._clock.monotonic() + self._settings.drain.grace_seconds
-        pause = threading.Event()
         while self._in_hand() and self._clock.monotonic() < until:
             self._check_threads()
-            pause.wait(0.05)
+            time.sleep(LOOK_AGAIN_SECONDS)
 
     def _in_hand(self) -> int:
         return sum(len(each.holding) for each in list(self._state.sessions.values()))
