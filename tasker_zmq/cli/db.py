@@ -17,7 +17,7 @@ from tasker_zmq.store import schema
 from tasker_zmq.store.connection import translated
 
 MIGRATION_SECONDS_MAX: Final = 3_600.0
-HEAD, BASE = "head", "base"
+HEAD, BOTTOM = "head", "base"
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def downgrade(invocation: Invocation, *, revision: str, yes: bool, output: Outpu
         before = place.version()
         if not yes:
             with translated(), place.engine.connect() as connection:
-                loss = _loss(connection) if revision == BASE else ""
+                loss = _loss(connection) if revision == BOTTOM else ""
             click.confirm(
                 f"take {place.origin} from {before.found} to {revision}{loss}?", abort=True
             )
@@ -99,7 +99,7 @@ def _revisions_known(revision: str) -> Iterator[None]:
     except CommandError as error:
         raise NotFoundError(
             f"no way leads to revision '{revision}' ({error}); this release knows up to "
-            f"{schema.wanted_revision()}, and `{HEAD}` and `{BASE}`"
+            f"{schema.wanted_revision()}, and `{HEAD}` and `{BOTTOM}`"
         ) from None
 
 

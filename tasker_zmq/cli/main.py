@@ -2,7 +2,6 @@
 
 import difflib
 import importlib
-import importlib.util
 import io
 import sys
 from collections.abc import Mapping
@@ -15,42 +14,44 @@ import click
 from tasker_zmq.cli.failures import run
 from tasker_zmq.cli.invocation import Invocation
 
-_PACKAGE: Final = "tasker_zmq.cli"
-
 
 @dataclass(frozen=True)
 class Subcommand:
     """Where a subcommand lives, and its line in the help: neither needs its import."""
 
-    target: str  # module of this package, colon, attribute
+    target: str  # module, colon, attribute
     summary: str
-
-    def is_there(self) -> bool:
-        module = self.target.partition(":")[0]
-        return importlib.util.find_spec(f"{_PACKAGE}.{module}") is not None
 
     def load(self) -> click.Command:
         module, _, attribute = self.target.partition(":")
-        command = getattr(importlib.import_module(f"{_PACKAGE}.{module}"), attribute)
+        command = getattr(importlib.import_module(module), attribute)
         if not isinstance(command, click.Command):
-            raise TypeError(f"{_PACKAGE}.{self.target} is no click command")
+            raise TypeError(f"{self.target} is no click command")
         return command
 
 
 SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
-    "daemon": Subcommand("daemon:daemon", "Run the daemon in the foreground."),
-    "run": Subcommand("daemon:daemon", "The same as daemon."),
-    "demo": Subcommand("demo:demo", "Run an order fulfilment from end to end, and clean up."),
-    "tasks": Subcommand("tasks:tasks", "Submit, list, show and watch tasks."),
-    "steps": Subcommand("steps:steps", "Show steps with their attempts and results."),
-    "batches": Subcommand("batches:batches", "List and show batches of steps."),
-    "ledger": Subcommand("ledger:ledger", "Read every message as it was received."),
-    "workers": Subcommand("workers:workers", "List the workers and how they are."),
-    "workflows": Subcommand("workflows:workflows", "Validate, publish, list and draw workflows."),
-    "db": Subcommand("db:db", "Migrate and check the database's schema."),
-    "config": Subcommand("config:config", "Show, check and explain the settings."),
-    "doctor": Subcommand("doctor:doctor", "Check what is needed, with the fix for what is not."),
-    "health": Subcommand("health:health", "Ask a running daemon how it is."),
+    "daemon": Subcommand("tasker_zmq.cli.daemon:daemon", "Run the daemon in the foreground."),
+    "run": Subcommand("tasker_zmq.cli.daemon:daemon", "The same as daemon."),
+    "demo": Subcommand(
+        "tasker_zmq.cli.demo:demo", "Run an order fulfilment from end to end, and clean up."
+    ),
+    "tasks": Subcommand("tasker_zmq.cli.tasks:tasks", "Submit, list, show and watch tasks."),
+    "steps": Subcommand(
+        "tasker_zmq.cli.steps:steps", "Show steps with their attempts and results."
+    ),
+    "batches": Subcommand("tasker_zmq.cli.batches:batches", "List and show batches of steps."),
+    "ledger": Subcommand("tasker_zmq.cli.ledger:ledger", "Read every message as it was received."),
+    "workers": Subcommand("tasker_zmq.cli.workers:workers", "List the workers and how they are."),
+    "workflows": Subcommand(
+        "tasker_zmq.cli.workflows:workflows", "Validate, publish, list and draw workflows."
+    ),
+    "db": Subcommand("tasker_zmq.cli.db:db", "Migrate and check the database's schema."),
+    "config": Subcommand("tasker_zmq.cli.config:config", "Show, check and explain the settings."),
+    "doctor": Subcommand(
+        "tasker_zmq.cli.doctor:doctor", "Check what is needed, with the fix for what is not."
+    ),
+    "health": Subcommand("tasker_zmq.cli.health:health", "Ask a running daemon how it is."),
 }
 
 
@@ -58,11 +59,11 @@ class LazyGroup(click.Group):
     """A group that knows its subcommands' names and help before it imports any of them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [name for name, each in SUBCOMMANDS.items() if each.is_there()]
+        return list(SUBCOMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         known = SUBCOMMANDS.get(cmd_name)
-        return known.load() if known is not None and known.is_there() else None
+        return None if known is None else known.load()
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

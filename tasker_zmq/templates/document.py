@@ -181,10 +181,10 @@ class _Composer:
 
     def _sequence(self, event: yaml.SequenceStartEvent, line: int, *, depth: int) -> Node:
         _refuse_tag(event.tag, "seq", line)
-        items: list[Node] = []
+        nodes: list[Node] = []
         while not isinstance(inner := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._node(inner, depth=depth + 1))
-        return Node(line, [item.value for item in items], items=items)
+            nodes.append(self._node(inner, depth=depth + 1))
+        return Node(line, [node.value for node in nodes], items=nodes)
 
     def _mapping(self, event: yaml.MappingStartEvent, line: int, *, depth: int) -> Node:
         _refuse_tag(event.tag, "map", line)

@@ -113,19 +113,19 @@ def _backoff(draft: Draft) -> Backoff:
     usual = Backoff()
     if draft.backoff == "none":
         return Backoff(kind=BackoffKind.CONSTANT, base_ms=0, ceiling_ms=0)
-    base, ceiling = draft.backoff_base_ms, draft.backoff_ceiling_ms
-    if base is None:
-        base = usual.base_ms if ceiling is None else min(usual.base_ms, ceiling)
+    floor, ceiling = draft.backoff_base_ms, draft.backoff_ceiling_ms
+    if floor is None:
+        floor = usual.base_ms if ceiling is None else min(usual.base_ms, ceiling)
     if ceiling is None:
-        ceiling = max(usual.ceiling_ms, base)
-    if ceiling < base:
+        ceiling = max(usual.ceiling_ms, floor)
+    if ceiling < floor:
         draft.section.findings.refuse(
             draft.section.where,
             f"step '{draft.label}': the longest backoff ({ceiling} ms) is shorter than the first"
-            f" ({base} ms); raise 'max_backoff_ms' or lower 'backoff_base_ms'",
+            f" ({floor} ms); raise 'max_backoff_ms' or lower 'backoff_base_ms'",
         )
     kind = BACKOFF_KINDS.get(draft.backoff or "", usual.kind)
-    return Backoff(kind=kind, base_ms=base, ceiling_ms=ceiling)
+    return Backoff(kind=kind, base_ms=floor, ceiling_ms=ceiling)
 
 
 def backoff_word(section: Section, key: str) -> str | None:

@@ -134,9 +134,9 @@ class IoLoop(threading.Thread):
             # The peer left, or does not read: replies are asked for again, results resent.
             with suppress(zmq.Again, zmq.ZMQError):
                 self._sockets.commands.send_multipart(frames, zmq.NOBLOCK)
-        for queue in (self._postponed, self._publications):
-            for _ in range(len(queue)):
-                frames = queue.popleft()
+        for frames_waiting in (self._postponed, self._publications):
+            for _ in range(len(frames_waiting)):
+                frames = frames_waiting.popleft()
                 try:
                     self._sockets.steps.send(b"".join(frames), zmq.NOBLOCK)
                 except zmq.Again:
