@@ -29,6 +29,7 @@ _CODES: Final[tuple[tuple[type[Exception], ExitCode], ...]] = (
     (errors.UnreachableError, ExitCode.UNREACHABLE),
     (errors.RefusedError, ExitCode.REFUSED),
     (errors.SettingsError, ExitCode.USAGE),
+    (errors.HandlerDefinitionError, ExitCode.USAGE),
     (click.UsageError, ExitCode.USAGE),
 )
 

@@ -1,72 +1,89 @@
-"""`tasker-worker`: parse, start, and say plainly what is wrong with what was asked."""
+"""`tasker-worker`: the settings and what to run; the worker does the rest."""
 
 import sys
+from pathlib import Path
+from typing import Final, NoReturn
 
 import click
-import zmq
 
-from tasker_zmq.errors import TaskerError
-from tasker_zmq.worker.logs import FORMATS, LEVELS
-from tasker_zmq.worker.pools import CONCURRENCY_MAX, EXECUTORS
+from tasker_zmq.cli.failures import run
+from tasker_zmq.cli.invocation import Invocation
+from tasker_zmq.settings import CATALOGUE, ExecutorKind, LogFormat, LogLevel
 from tasker_zmq.worker.start import WorkerOptions, run_worker
 
-USAGE_EXIT_CODE = 2
+# Who speaks for this one process outranks the pool's file; the settings file does not.
+_INSISTING: Final = ("flag", "--", "TASKER_")
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("targets", nargs=-1, required=True, metavar="TARGET...")
-@click.option(
-    "--commands",
-    "commands_url",
-    envvar="TASKER_COMMANDS",
-    default="tcp://127.0.0.1:5557",
-    show_default=True,
-    show_envvar=True,
-    help="Where the daemon takes commands; the rest is told at registration.",
-)
 @click.option("--name", help="The worker's lasting name  [default: TARGET@HOSTNAME]")
 @click.option(
+    "--commands",
+    metavar="ENDPOINT",
+    help="Where the daemon takes commands; it tells the rest  [default: worker.commands]",
+)
+@click.option(
     "--concurrency",
-    type=click.IntRange(1, CONCURRENCY_MAX),
-    help="How many steps run at a time  [default: the pool's, else 4]",
+    metavar="NUMBER",
+    help="How many steps run at a time  [default: the pool's, else worker.concurrency]",
 )
 @click.option(
     "--executor",
-    type=click.Choice(EXECUTORS),
-    help="Where handlers run  [default: the pool's, else thread]",
-)
-@click.option(
-    "--environment",
-    envvar="TASKER_ENV",
-    show_envvar=True,
-    help="Whose overrides of the templates apply  [default: the pool's, else development]",
+    type=click.Choice([each.value for each in ExecutorKind]),
+    help="Where handlers run  [default: the pool's, else worker.executor]",
 )
 @click.option(
     "--drain-seconds",
-    type=click.FloatRange(0, 86_400),
-    default=30.0,
-    show_default=True,
-    help="How long a stopping worker lets running steps end.",
+    metavar="DURATION",
+    help="How long a stopping worker lets running steps end  [default: worker.drain_seconds]",
 )
-@click.option("--log-level", type=click.Choice(LEVELS), default="info", show_default=True)
-@click.option("--log-format", type=click.Choice(FORMATS), default="text", show_default=True)
-def worker(**options: object) -> None:
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Settings file. [default: TASKER_CONFIG, else config/tasker.yaml]",
+)
+@click.option(
+    "--env",
+    "--environment",
+    "environment",
+    help="Whose overrides apply  [default: TASKER_ENV, else the pool's, else development]",
+)
+@click.option("--log-level", type=click.Choice([each.value for each in LogLevel]))
+@click.option("--log-format", type=click.Choice([each.value for each in LogFormat]))
+@click.version_option(package_name="tasker-zmq")
+def worker(
+    targets: tuple[str, ...],
+    *,
+    name: str | None,
+    config: Path | None,
+    environment: str | None,
+    **flags: str | None,
+) -> int:
     """Run the steps of TARGET... for a daemon.
 
     TARGET is a module (shop.orders), a file (orders.py), or a pool (pools/orders.yaml: name,
     modules, files, templates, concurrency, executor, environment; its paths are relative to it).
     SIGTERM lets running steps end and gives the others back; a second one ends it at once.
     """
-    try:
-        sys.exit(run_worker(WorkerOptions(**options)))  # type: ignore[arg-type]
-    except TaskerError as error:
-        click.echo(f"tasker-worker: {error}", err=True)
-        sys.exit(USAGE_EXIT_CODE)
-    except zmq.ZMQError as error:
-        click.echo(f"tasker-worker: --commands {options['commands_url']}: {error}", err=True)
-        sys.exit(USAGE_EXIT_CODE)
+    overrides = {_key_of(flag): value for flag, value in flags.items()}
+    loaded = Invocation(config=config, environment=environment, overrides=overrides).loaded
+    insisted = frozenset(
+        setting.key for setting in CATALOGUE if loaded.origins[setting.key].startswith(_INSISTING)
+    )
+    return run_worker(
+        WorkerOptions(targets=targets, settings=loaded.settings, insisted=insisted, name=name)
+    )
 
 
-def main() -> None:
-    """Run the console script."""
-    worker(prog_name="tasker-worker")
+def _key_of(flag: str) -> str:
+    return flag.replace("_", ".", 1) if flag.startswith("log_") else f"worker.{flag}"
+
+
+def main() -> NoReturn:
+    """The console script."""
+    sys.exit(run(worker, sys.argv[1:], program="tasker-worker"))
+
+
+if __name__ == "__main__":
+    main()

@@ -3,9 +3,12 @@
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Final, Literal, TextIO
 
 import orjson
+
+OURS: Final = "tasker_zmq"
+EVERYONE: Final = ""  # the root of all loggers: a handler's own records are shown as ours are
 
 
 class TextFormatter(logging.Formatter):
@@ -14,7 +17,7 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S.%f")[:-3]
         fields = getattr(record, "fields", {})
-        told = " ".join(f"{key}={value}" for key, value in fields.items())
+        told = " ".join(f"{key}={_on_one_line(value)}" for key, value in fields.items())
         line = f"{moment} {record.levelname.lower():7} {record.getMessage()} {told}".rstrip()
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
@@ -37,11 +40,25 @@ class JsonFormatter(logging.Formatter):
         return orjson.dumps(entry, default=str).decode()
 
 
-def configure(*, level: str, style: Literal["text", "json"], stream: TextIO = sys.stderr) -> None:
-    """Send our records to `stream`; call it once, from a command."""
+def _on_one_line(value: object) -> str:
+    """A handler's error message may hold anything: nothing of it looks like another record."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
+
+
+def configure(
+    *,
+    level: str,
+    style: Literal["text", "json"],
+    root: str = OURS,
+    stream: TextIO = sys.stderr,
+) -> None:
+    """Send the records of `root` and below to `stream`; call it once, from a command."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
-    root = logging.getLogger("tasker_zmq")
-    root.handlers[:] = [handler]
-    root.setLevel(level.upper())
-    root.propagate = False
+    logger = logging.getLogger(root)
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    if root == EVERYONE:  # at debug, asyncio says things that no reader of a worker's log wants
+        logging.getLogger("asyncio").setLevel(logging.WARNING)

@@ -27,6 +27,7 @@ from tasker_zmq.protocol.commands import (
     WorkerRegistered,
 )
 from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.runs import printable
 from tasker_zmq.worker.sockets import CommandSocket
 
@@ -37,7 +38,7 @@ SILENT_HEARTBEATS_MAX: Final = 3
 HEARTBEAT_IDS_MAX: Final = 16
 UNKNOWN_SESSION: Final = "unknown_session"
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 
 News = WorkerRegistered | ResultsRecorded
 
@@ -99,7 +100,7 @@ class ControlLink:
                 command = codec.decode_command(frame, self._limits)
                 news = self._understand(command, now)
             except ProtocolError as error:
-                _log.warning("command_not_understood", extra={"fields": {"problem": str(error)}})
+                log(_log, logging.WARNING, Event.COMMAND_NOT_UNDERSTOOD, problem=str(error))
                 continue
             self._heard = now
             if news is not None:
@@ -204,8 +205,8 @@ class ControlLink:
         elif command.payload.type == "ResultsRecorded":
             return codec.decode_data(command.payload.data, ResultsRecorded)
         else:
-            fields = {"command_type": command.command_type}
-            _log.debug("command_not_expected", extra={"fields": fields})
+            kind = printable(command.command_type)[:100]
+            log(_log, logging.DEBUG, Event.COMMAND_NOT_EXPECTED, command_type=kind)
         return None
 
     def _on_beat_reply(self, command: Command, now: float) -> None:
@@ -214,10 +215,10 @@ class ControlLink:
             return
         error = codec.decode_data(command.payload.data, ErrorData)
         if error.code == UNKNOWN_SESSION and self.phase is Phase.REGISTERED:
-            _log.info("session_unknown_to_the_daemon", extra={"fields": self._fields()})
+            log(_log, logging.INFO, Event.SESSION_UNKNOWN, **self._fields())
             self._seek_here(now, 0.0)
         else:
-            _log.warning("heartbeat_refused", extra={"fields": _error_fields(error)})
+            log(_log, logging.WARNING, Event.HEARTBEAT_REFUSED, **_error_fields(error))
 
     def _on_reply(self, command: Command, now: float) -> WorkerRegistered | None:
         if self.phase is Phase.LEAVING:
@@ -253,11 +254,11 @@ class ControlLink:
         self._announced = state
         fields["commands"] = self._url
         if state == "registered":
-            _log.info("worker_registered", extra={"fields": fields})
+            log(_log, logging.INFO, Event.WORKER_REGISTERED, **fields)
         elif state == "away":
-            _log.warning("daemon_away_still_trying", extra={"fields": fields})
+            log(_log, logging.WARNING, Event.DAEMON_AWAY, **fields)
         else:
-            _log.error("registration_refused_still_trying", extra={"fields": fields})
+            log(_log, logging.ERROR, Event.REGISTRATION_REFUSED, **fields)
 
 
 def _error_fields(error: ErrorData) -> dict[str, str]:

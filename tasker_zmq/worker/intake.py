@@ -9,9 +9,10 @@ from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import BatchError, StepBatch, StepError
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.runs import printable
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 
 
 class OnlyBatchId(msgspec.Struct, frozen=True):
@@ -29,7 +30,7 @@ def understand(
         _check(batch, limits)
     except ProtocolError as error:
         fields = {"problem": printable(str(error))[:400], "frame_bytes": len(frame)}
-        _log.error("batch_not_understood", extra={"fields": fields})
+        log(_log, logging.ERROR, Event.BATCH_NOT_UNDERSTOOD, **fields)
         return _answer(frame, error, worker_id)
     return batch
 

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from tasker_zmq.errors import TaskerError
+from tasker_zmq.errors import SettingsError
 from tasker_zmq.templates.document import Document, UnreadableError, read_document
 from tasker_zmq.worker.place import did_you_mean
 
@@ -22,7 +22,7 @@ EXECUTORS: Final = ("thread", "process", "async")
 CONCURRENCY_MAX: Final = 10_000
 
 
-class TargetError(TaskerError):
+class TargetError(SettingsError):
     """A target of `tasker-worker` cannot be used; the message says which and why."""
 
 

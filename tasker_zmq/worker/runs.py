@@ -1,6 +1,7 @@
 """One run of one step, and how it ended: plain values that also cross to a handler process."""
 
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -35,6 +36,11 @@ class StepRun(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> RunKey:
         return (self.batch_id, self.request.step_id)
+
+    @property
+    def ids(self) -> Mapping[str, object]:
+        """What a log record about it names."""
+        return {"batch_id": self.batch_id, "step_id": self.request.step_id}
 
     @property
     def timeout_seconds(self) -> float | None:

@@ -21,6 +21,7 @@ from tasker_zmq.protocol.commands import (
 )
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import BatchError, PartialResult
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.batches import BatchesInHand, merged
 from tasker_zmq.worker.control import ControlLink, Phase, Voice
 from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox, Executor
@@ -39,7 +40,7 @@ FLUSH_SECONDS_MAX: Final = 2.0
 GOODBYE_SECONDS_MAX: Final = 1.0
 UNFIT_ENDPOINT_WAIT_SECONDS: Final = 5.0
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 
 
 class StopPhase(StrEnum):
@@ -82,7 +83,7 @@ class Worker:
             clock=parts.clock,
             ids=parts.ids,
         )
-        self._data: DataSockets | None = None
+        self._plane: DataSockets | None = None
         self._session: WorkerRegistered | None = None  # the last one; results name it
         self._limits = WireLimits()
         self._publication = 0
@@ -103,8 +104,8 @@ class Worker:
         finally:
             self._parts.executor.stop()
             self._control.close()
-            if self._data is not None:
-                self._data.close()
+            if self._plane is not None:
+                self._plane.close()
         return self._exit_code
 
     def ask_to_stop(self) -> None:
@@ -120,10 +121,10 @@ class Worker:
                 self._begin_session(news, now)
             else:
                 self._forget(news)
-        if self._data is not None:
-            if self._data.read_subscriptions():
+        if self._plane is not None:
+            if self._plane.read_subscriptions():
                 self._outbox.hurry(now=now)
-            for frame in self._data.batches():
+            for frame in self._plane.batches():
                 self._receive_batch(frame, now)
         for event in self._parts.inbox.take():
             self._report(event)
@@ -147,21 +148,21 @@ class Worker:
 
     def _watch(self) -> zmq.Poller:
         """A poller on the sockets of the moment; made anew only when they changed."""
-        wanted = (self._control.sockets, self._control.wants_to_write, self._data)
+        wanted = (self._control.sockets, self._control.wants_to_write, self._plane)
         if wanted != self._polled:
             self._polled = wanted
             self._poller = zmq.Poller()
             flags = zmq.POLLIN | (zmq.POLLOUT if self._control.wants_to_write else 0)
             self._poller.register(self._control.sockets.socket, flags)
             self._poller.register(self._parts.inbox.fileno(), zmq.POLLIN)
-            if self._data is not None:
-                self._poller.register(self._data.steps, zmq.POLLIN)
-                self._poller.register(self._data.results, zmq.POLLIN)
+            if self._plane is not None:
+                self._poller.register(self._plane.steps, zmq.POLLIN)
+                self._poller.register(self._plane.results, zmq.POLLIN)
         return self._poller
 
     @property
     def _can_publish(self) -> bool:
-        return self._data is not None and self._data.wanted(topics.PARTIAL_RESULT)
+        return self._plane is not None and self._plane.wanted(topics.PARTIAL_RESULT)
 
     def _in_hand(self) -> tuple[InHand, ...]:
         """Open batches, and ended ones of which a result waits: ours until it is recorded."""
@@ -188,11 +189,11 @@ class Worker:
             nesting_max=session.limits.nesting_max,
             batch_steps_max=session.limits.batch_steps_max,
         )
-        if self._data is not None:
-            self._data.close()
-            self._data = None
+        if self._plane is not None:
+            self._plane.close()
+            self._plane = None
         try:
-            self._data = DataSockets(
+            self._plane = DataSockets(
                 self._context,
                 steps=session.endpoints.steps,
                 results=session.endpoints.results,
@@ -203,20 +204,20 @@ class Worker:
             self._control.seek(now, reason=reason, wait_seconds=UNFIT_ENDPOINT_WAIT_SECONDS)
             return
         if self._stop is not StopPhase.SERVING:
-            self._data.refuse_more()
+            self._plane.refuse_more()
         self._outbox.hurry(now=now)
         self._judge_templates(session, now, first=first)
 
     def _judge_templates(self, session: WorkerRegistered, now: float, *, first: bool) -> None:
         refused = False
         for each in session.templates:
-            fields = {"workflow": each.full_name}
+            told = {"workflow": each.full_name}
             for warning in each.warnings:
-                _log.warning("workflow_warning", extra={"fields": fields | {"warning": warning}})
+                log(_log, logging.WARNING, Event.WORKFLOW_WARNING, **told, warning=warning)
             if each.verdict == "refused":
                 refused = True
                 for problem in each.problems or ("the daemon gave no reason",):
-                    _log.error("workflow_refused", extra={"fields": fields | {"problem": problem}})
+                    log(_log, logging.ERROR, Event.WORKFLOW_REFUSED, **told, problem=problem)
         if refused and first:
             self._exit_code = 2
             self._begin_stop(now)
@@ -225,8 +226,8 @@ class Worker:
         self._outbox.recorded(news.recorded)
         for each in news.recorded:
             if each.verdict in {"rejected", "unknown_batch"}:
-                fields = msgspec.structs.asdict(each)
-                _log.warning("result_not_taken", extra={"fields": fields})
+                told = msgspec.structs.asdict(each)
+                log(_log, logging.WARNING, Event.RESULT_NOT_TAKEN, **told)
 
     def _receive_batch(self, frame: bytes, now: float) -> None:
         worker_id = self._parts.registration.worker_name
@@ -240,8 +241,8 @@ class Worker:
         self._publication = max(self._publication, batch.publication or 0)
         if self._batches.knows(batch.batch_id):
             self._outbox.hurry(now=now, batch_id=batch.batch_id)
-            fields = {"batch_id": batch.batch_id, "delivery": batch.delivery}
-            _log.info("batch_known_already", extra={"fields": fields})
+            told = {"batch_id": batch.batch_id, "delivery": batch.delivery}
+            log(_log, logging.INFO, Event.BATCH_KNOWN_ALREADY, **told)
             return
         self._batches.accept(batch, now=now)
         if self._stop is not StopPhase.SERVING:
@@ -296,22 +297,22 @@ class Worker:
 
     def _publish(self, topic: str, report: Report, *, resend: int = 0) -> bool:
         """Whether it left; results of an earlier session go out under the present one."""
-        if self._data is None or self._session is None:
+        if self._plane is None or self._session is None:
             return False
         report = msgspec.structs.replace(report, session_id=self._session.session_id)
         if resend and isinstance(report, PartialResult):
             report = msgspec.structs.replace(report, resend=resend)
-        return self._data.publish(topic, codec.encode_frame(topics.subscription(topic), report))
+        return self._plane.publish(topic, codec.encode_frame(topics.subscription(topic), report))
 
     def _begin_stop(self, now: float) -> None:
         given = self._parts.executor.give_back()
         self._returned += self._batches.give_back(tuple(each.key for each in given))
-        if self._data is not None:
-            self._data.refuse_more()
+        if self._plane is not None:
+            self._plane.refuse_more()
         self._stop = StopPhase.DRAINING
         self._stop_due = now + self._parts.drain_seconds
-        fields = {"running": self._batches.load, "given_back": len(given)}
-        _log.info("worker_stopping", extra={"fields": fields})
+        told = {"running": self._batches.load, "given_back": len(given)}
+        log(_log, logging.INFO, Event.WORKER_STOPPING, **told)
 
     def _go_on_stopping(self, now: float) -> None:
         if self._stop is StopPhase.SERVING:
@@ -326,7 +327,7 @@ class Worker:
             late = False
         if self._stop is StopPhase.LEAVING and (late or self._control.phase is Phase.LEFT):
             self._stop = StopPhase.DONE
-            _log.info("worker_stopped", extra={"fields": {"unrecorded": len(self._outbox)}})
+            log(_log, logging.INFO, Event.WORKER_STOPPED, unrecorded=len(self._outbox))
 
     def _say_goodbye(self, now: float) -> None:
         self._stop = StopPhase.LEAVING
@@ -343,11 +344,11 @@ class Worker:
 
 
 def _log_step(key: RunKey, outcome: Outcome) -> None:
-    fields: dict[str, object] = {"batch_id": key[0], "step_id": key[1]}
-    fields["execution_time_ms"] = outcome.execution_time_ms
+    told: dict[str, object] = {"batch_id": key[0], "step_id": key[1]}
+    told["execution_time_ms"] = outcome.execution_time_ms
     if outcome.completed or outcome.error is None:
-        _log.debug("step_completed", extra={"fields": fields})
+        log(_log, logging.DEBUG, Event.STEP_COMPLETED, **told)
         return
-    fields |= {"error_type": outcome.error.error_type, "problem": outcome.error.message}
-    fields["retryable"] = outcome.error.retryable
-    _log.warning("step_failed", extra={"fields": fields})
+    told |= {"error_type": outcome.error.error_type, "problem": outcome.error.message}
+    told["retryable"] = outcome.error.retryable
+    log(_log, logging.WARNING, Event.STEP_FAILED, **told)

@@ -15,41 +15,42 @@ import zmq
 
 from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
 from tasker_zmq.domain.template import TaskTemplate
+from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import versions
 from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
+from tasker_zmq.settings import Settings
+from tasker_zmq.telemetry import logs
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.executors.asynchronous import AsyncExecutor
 from tasker_zmq.worker.executors.executor import EventInbox, Executor
 from tasker_zmq.worker.executors.process import ChildSettings, ProcessExecutor
 from tasker_zmq.worker.executors.thread import ThreadExecutor
-from tasker_zmq.worker.logs import start_logging
 from tasker_zmq.worker.outbox import MemoryOutbox
 from tasker_zmq.worker.place import did_you_mean
 from tasker_zmq.worker.registry import HandlerRegistry, registry_of
 from tasker_zmq.worker.runtime import Worker, WorkerParts
-from tasker_zmq.worker.targets import TargetError, load_targets, templates_of
+from tasker_zmq.worker.targets import LoadedTargets, TargetError, load_targets, templates_of
 
-DEFAULT_CONCURRENCY: Final = 4
-DEFAULT_EXECUTOR: Final = "thread"
-DEFAULT_ENVIRONMENT: Final = "development"
 # Programs such as `timeout` pass a signal on to the process and to its group: one wish, twice.
 SAME_SIGNAL_SECONDS: Final = 0.2
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """What a person said; None leaves it to the pool, then to the default."""
+    """What a person said; a pool outranks the settings, but for those that `insisted` names."""
 
     targets: tuple[str, ...]
-    commands_url: str
-    drain_seconds: float
-    log_level: str
-    log_format: str
+    settings: Settings
+    insisted: frozenset[str]
     name: str | None = None
-    concurrency: int | None = None
-    executor: str | None = None
-    environment: str | None = None
+
+    def chosen(self, key: str, *, pool: object) -> str:
+        """The setting under `key`, or what the pool says instead, as text."""
+        if pool is None or key in self.insisted:
+            return str(self.settings.value_of(key))
+        return str(pool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +69,15 @@ def run_worker(options: WorkerOptions) -> int:
 
     Raises TargetError or HandlerDefinitionError before anything is connected.
     """
-    start_logging(options.log_level, options.log_format)
+    said = options.settings.log
+    logs.configure(level=said.level, style=said.format.value, root=logs.EVERYONE)
     loaded = load_targets(options.targets)
-    environment = options.environment or loaded.environment or DEFAULT_ENVIRONMENT
-    registry = registry_of(loaded.modules)
-    if not registry.names:
-        raise TargetError(
-            f"{', '.join(options.targets)}: no handlers are defined there; mark functions with"
-            " @step, or derive classes from StepHandler"
-        )
+    registry = _registry_of(loaded, options.targets)
+    environment = options.chosen("environment", pool=loaded.environment)
     templates = templates_of(loaded, environment=environment)
     _warn_of_missing_handlers(templates, registry)
-    concurrency = options.concurrency or loaded.concurrency or DEFAULT_CONCURRENCY
-    executor = options.executor or loaded.executor or DEFAULT_EXECUTOR
+    concurrency = int(options.chosen("worker.concurrency", pool=loaded.concurrency))
+    executor = options.chosen("worker.executor", pool=loaded.executor)
     clock, dice, inbox = SystemClock(), system_dice(), EventInbox()
     metadata = _metadata(concurrency, executor, started_at=clock.now().isoformat())
     registration = RegisterWorker(
@@ -100,12 +97,12 @@ def run_worker(options: WorkerOptions) -> int:
         inbox=inbox,
         clock=clock,
         child=ChildSettings(
-            targets=options.targets, log_level=options.log_level, log_format=options.log_format
+            targets=options.targets, log_level=said.level, log_format=said.format.value
         ),
     )
     parts = WorkerParts(
-        commands_url=options.commands_url,
-        drain_seconds=options.drain_seconds,
+        commands_url=options.settings.worker.commands,
+        drain_seconds=options.settings.worker.drain_seconds,
         registration=registration,
         executor=EXECUTORS[executor](choice),
         inbox=inbox,
@@ -117,15 +114,35 @@ def run_worker(options: WorkerOptions) -> int:
     return _serve(parts)
 
 
+def _registry_of(loaded: LoadedTargets, targets: tuple[str, ...]) -> HandlerRegistry:
+    registry = registry_of(loaded.modules)
+    if not registry.names:
+        raise TargetError(
+            f"{', '.join(targets)}: no handlers are defined there; mark functions with @step,"
+            " or derive classes from StepHandler"
+        )
+    return registry
+
+
 def _serve(parts: WorkerParts) -> int:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     try:
-        worker = Worker(parts, context)
+        worker = _worker_of(parts, context)
         _stop_on_signals(worker, parts.clock)
         return worker.run()
     finally:
         parts.inbox.close()
         context.term()
+
+
+def _worker_of(parts: WorkerParts, context: "zmq.Context[zmq.Socket[bytes]]") -> Worker:
+    try:
+        return Worker(parts, context)
+    except zmq.ZMQError as error:
+        raise UnreachableError(
+            f"'{parts.commands_url}' is no address to connect to ({error}); mend --commands or"
+            " worker.commands, such as tcp://127.0.0.1:5557"
+        ) from None
 
 
 def _stop_on_signals(worker: Worker, clock: Clock) -> None:
@@ -157,7 +174,7 @@ def _metadata(concurrency: int, executor: str, *, started_at: str) -> WorkerMeta
 def _log_start(
     registration: RegisterWorker, templates: tuple[TaskTemplate, ...], executor: str
 ) -> None:
-    fields = {
+    told = {
         "worker": registration.worker_name,
         "pid": os.getpid(),
         "handlers": len(registration.handlers),
@@ -165,7 +182,7 @@ def _log_start(
         "concurrency": registration.metadata.max_concurrent_steps,
         "executor": executor,
     }
-    _log.info("worker_starting", extra={"fields": fields})
+    log(_log, logging.INFO, Event.WORKER_STARTING, **told)
 
 
 def _warn_of_missing_handlers(
@@ -176,9 +193,9 @@ def _warn_of_missing_handlers(
         for step in template.steps:
             if registry.find(step.handler_class) is None:
                 near = did_you_mean(step.handler_class, registry.names)
-                fields = {"workflow": template.full_name, "step": step.name}
-                fields["problem"] = f"no handler '{step.handler_class}' here{near}"
-                _log.warning("handler_missing", extra={"fields": fields})
+                told = {"workflow": template.full_name, "step": step.name}
+                told["problem"] = f"no handler '{step.handler_class}' here{near}"
+                log(_log, logging.WARNING, Event.HANDLER_MISSING, **told)
 
 
 def _thread(choice: ExecutorChoice) -> Executor:
@@ -190,7 +207,7 @@ def _thread(choice: ExecutorChoice) -> Executor:
     )
 
 
-def _process(choice: ExecutorChoice) -> Executor:
+def _pool_of_processes(choice: ExecutorChoice) -> Executor:
     return ProcessExecutor(
         choice.child, concurrency=choice.concurrency, inbox=choice.inbox, clock=choice.clock
     )
@@ -207,6 +224,6 @@ def _async(choice: ExecutorChoice) -> Executor:
 
 EXECUTORS: Final[Mapping[str, Callable[[ExecutorChoice], Executor]]] = {
     "thread": _thread,
-    "process": _process,
+    "process": _pool_of_processes,
     "async": _async,
 }

@@ -9,13 +9,14 @@ from collections.abc import Callable
 import msgspec
 
 from tasker_zmq.clock import Clock
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.calling import call, call_async
 from tasker_zmq.worker.executors.executor import EventInbox
 from tasker_zmq.worker.handlers import Handler
 from tasker_zmq.worker.registry import HandlerRegistry
 from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 
 
 class AsyncExecutor:
@@ -91,8 +92,7 @@ class AsyncExecutor:
             self._inbox.put(run.key, work.result())
         else:
             work.cancel()
-            fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
-            _log.warning("step_cancelled_at_timeout", extra={"fields": fields})
+            log(_log, logging.WARNING, Event.STEP_CANCELLED_AT_TIMEOUT, **run.ids)
             self._inbox.put(run.key, timed_out(run))
         self._free += 1
         self._fill_slots()
@@ -125,8 +125,7 @@ class AsyncExecutor:
             try:
                 self._loop.call_soon_threadsafe(settle, outcome)
             except RuntimeError:
-                fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
-                _log.warning("late_result_discarded", extra={"fields": fields})
+                log(_log, logging.WARNING, Event.LATE_RESULT_DISCARDED, **run.ids)
 
         threading.Thread(target=work, name=f"step-{run.request.step_id}", daemon=True).start()
         return await future

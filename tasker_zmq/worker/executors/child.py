@@ -13,9 +13,9 @@ from types import FrameType
 import msgspec
 
 from tasker_zmq.clock import SystemClock
+from tasker_zmq.telemetry import logs
 from tasker_zmq.worker.calling import call
 from tasker_zmq.worker.executors.process import READY, ChildSettings
-from tasker_zmq.worker.logs import start_logging
 from tasker_zmq.worker.registry import HandlerRegistry, registry_of
 from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed
 from tasker_zmq.worker.targets import load_targets
@@ -29,7 +29,7 @@ def main() -> None:
     pipe = Pipe(Connection(int(sys.argv[1])))
     settings = msgspec.json.decode(sys.argv[2], type=ChildSettings)
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
-    start_logging(settings.log_level, settings.log_format)
+    logs.configure(level=settings.log_level, style=settings.log_format, root=logs.EVERYONE)
     registry = registry_of(load_targets(settings.targets).modules)
     pipe.send(READY)
     try:

@@ -11,13 +11,14 @@ import sys
 import threading
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from tasker_zmq.clock import Clock
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.executors.executor import EventInbox
-from tasker_zmq.worker.runs import Outcome, Progress, RunKey, StepRun, failed, timed_out
+from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
 
 READY: Final = b"ready"
 CHILD_MODULE: Final = "tasker_zmq.worker.executors.child"
@@ -25,7 +26,7 @@ START_SECONDS_MAX: Final = 60.0
 EXIT_SECONDS_MAX: Final = 2.0
 LAST_BREATH_SECONDS: Final = 0.5
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 _answers = msgspec.json.Decoder(Outcome | Progress)
 
 
@@ -34,7 +35,7 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     targets: tuple[str, ...]
     log_level: str = "info"
-    log_format: str = "text"
+    log_format: Literal["text", "json"] = "text"
 
 
 class ProcessExecutor:
@@ -162,8 +163,7 @@ class _Slot:
             elapsed_ms = round((self._clock.monotonic() - started) * 1_000, 3)
             return self._crashed(run, elapsed_ms)
         if outcome is None:
-            fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
-            _log.warning("handler_process_killed_at_timeout", extra={"fields": fields})
+            log(_log, logging.WARNING, Event.HANDLER_PROCESS_KILLED_AT_TIMEOUT, **run.ids)
             self._drop_child()
             return timed_out(run)
         return outcome
@@ -183,10 +183,8 @@ class _Slot:
 
     def _crashed(self, run: StepRun, elapsed_ms: float) -> Outcome:
         how = self._drop_child(patience_seconds=LAST_BREATH_SECONDS)
-        key: RunKey = run.key
-        fields = {"step_id": key[1], "batch_id": key[0], "ended_by": how}
         if not self._stop.is_set():
-            _log.error("handler_process_crashed", extra={"fields": fields})
+            log(_log, logging.ERROR, Event.HANDLER_PROCESS_CRASHED, **run.ids, ended_by=how)
         message = f"the handler process of step '{run.request.step_name}' died: {how}"
         return failed("HandlerCrashed", message, retryable=True, execution_time_ms=elapsed_ms)
 
@@ -205,7 +203,7 @@ class _Slot:
         except (EOFError, OSError):
             pass
         if not self._stop.is_set():
-            _log.error("handler_process_did_not_start", extra={"fields": {"pid": child.popen.pid}})
+            log(_log, logging.ERROR, Event.HANDLER_PROCESS_DID_NOT_START, pid=child.popen.pid)
         return None
 
     def _drop_child(self, *, patience_seconds: float = 0.0) -> str:

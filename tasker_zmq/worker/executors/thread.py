@@ -9,12 +9,13 @@ from queue import Empty, SimpleQueue
 import msgspec
 
 from tasker_zmq.clock import Clock
+from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.calling import call
 from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox
 from tasker_zmq.worker.registry import HandlerRegistry
 from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
 
-_log = logging.getLogger("tasker.worker")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +57,7 @@ class ThreadExecutor:
             for number, _ in late:
                 del self._running[number]
         for _, each in late:
-            fields = {"step_id": each.run.request.step_id, "batch_id": each.run.batch_id}
-            _log.warning("step_thread_abandoned", extra={"fields": fields})
+            log(_log, logging.WARNING, Event.STEP_THREAD_ABANDONED, **each.run.ids)
             self._inbox.put(each.run.key, timed_out(each.run))
             self._open_slot()
 
@@ -94,8 +94,7 @@ class ThreadExecutor:
             with self._lock:
                 ours = self._running.pop(number, None)
             if ours is None:
-                fields = {"step_id": run.request.step_id, "batch_id": run.batch_id}
-                _log.warning("late_result_discarded", extra={"fields": fields})
+                log(_log, logging.WARNING, Event.LATE_RESULT_DISCARDED, **run.ids)
                 return  # the slot was given to another thread
             self._inbox.put(run.key, outcome)
 
