@@ -138,10 +138,11 @@ class _Pass:
             self._turn.changes.then(lambda: _note_retries(self._turn.state, findings.moves))
         views = findings.views.batches.values()
         rows, arrows = accounts.rows(views)
-        batch_store.account(self._turn.connection, rows, arrows, now=self._turn.now)
         ledger_store.record(
             self._turn.connection,
             findings.ledger_rows,
+            rows,
+            arrows=arrows,
             core_id=self._turn.state.core_id,
             now=self._turn.now,
         )
@@ -162,7 +163,7 @@ class _Pass:
             self._forget(batch)
             return
         settled = batch.reconciliation_status != ReconciliationStatus.PENDING
-        if whole and (not settled or batch.completion_heard):
+        if batch.completion_heard if settled else whole:
             self._to_reconcile.append(batch.batch_id)
         elif batch.touched and not settled and (batch.completion or not batch.open):
             due = self._turn.now + timedelta(seconds=self._turn.tuning.completion_grace_seconds)
@@ -199,6 +200,7 @@ class _Pass:
         session = self._turn.state.sessions.get(session_id)
         if session is None:
             return
+        self._turn.gone.add(session_id)  # what it held must not be sent to it again
         batch_ids = sorted(set(session.holding.values()))
         if batch_ids:
             reason = f"session {session_id} of worker {session.worker_name} is gone"

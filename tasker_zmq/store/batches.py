@@ -121,40 +121,6 @@ def start(
         raise StaleWriteError(f"{len(steps)} steps were to start, {started} did")
 
 
-def account(
-    connection: Connection,
-    accounts: Sequence[BatchAccount],
-    arrows: Sequence[BatchArrow],
-    *,
-    now: datetime,
-) -> None:
-    """Add what was heard of batches and write their transitions."""
-    if not accounts:
-        return
-    run(
-        connection,
-        "account_batches",
-        {
-            "batch_ids": [each.batch_id for each in accounts],
-            "partials": [each.partials for each in accounts],
-            "completed": [each.completed for each in accounts],
-            "failed": [each.failed for each in accounts],
-            "completions": [each.completion for each in accounts],
-            "states": [each.state.value for each in accounts],
-            "transition_counts": [each.transitions for each in accounts],
-            "published": [each.published_at for each in accounts],
-            "reconciliations": [each.reconciliation_status for each in accounts],
-            "arrow_batch_ids": [each.batch_id for each in arrows],
-            "arrow_sort_keys": [each.sort_key for each in arrows],
-            "arrow_from": [each.from_state.value for each in arrows],
-            "arrow_to": [each.to_state.value for each in arrows],
-            "arrow_events": [each.event for each in arrows],
-            "arrow_last": [each.last for each in arrows],
-            "now": now,
-        },
-    )
-
-
 def expired(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
     """These batches with all their steps, locked, in the shape of `steps.load_named`."""
     return rows(connection, "expired_batches", {"batch_ids": list(batch_ids)})

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import CoreId, StepId
+from tasker_zmq.store.batches import BatchAccount, BatchArrow
 from tasker_zmq.store.statements import run
 
 
@@ -38,31 +40,61 @@ class DeadLetterRow:
 
 
 def record(
-    connection: Connection, entries: Sequence[LedgerRow], *, core_id: CoreId, now: datetime
+    connection: Connection,
+    entries: Sequence[LedgerRow],
+    accounts: Sequence[BatchAccount] = (),
+    *,
+    arrows: Sequence[BatchArrow] = (),
+    core_id: CoreId,
+    now: datetime,
 ) -> None:
-    """Insert the rows, in the order in which the messages came."""
-    if not entries:
+    """Insert the rows, in the order in which the messages came, and what they add to batches."""
+    if not entries and not accounts:
         return
-    run(
-        connection,
-        "record_ledger",
-        {
-            "batch_ids": [entry.batch_id for entry in entries],
-            "batch_step_ids": [entry.batch_step_id for entry in entries],
-            "message_types": [entry.message_type for entry in entries],
-            "worker_ids": [entry.worker_id for entry in entries],
-            "session_ids": [entry.session_id for entry in entries],
-            "sequences": [entry.sequence for entry in entries],
-            "statuses": [entry.status for entry in entries],
-            "execution_times": [entry.execution_time_ms for entry in entries],
-            "verdicts": [entry.verdict for entry in entries],
-            "processing_errors": [entry.processing_errors for entry in entries],
-            "raw_messages": [entry.raw_text for entry in entries],
-            "raw_bytes": [entry.raw_bytes for entry in entries],
-            "core_id": core_id,
-            "now": now,
-        },
-    )
+    values = {**_entries(entries), **_accounts(accounts), **_arrows(arrows)}
+    run(connection, "record_results", {**values, "core_id": core_id, "now": now})
+
+
+def _entries(entries: Sequence[LedgerRow]) -> dict[str, list[Any]]:
+    return {
+        "entry_batch_ids": [entry.batch_id for entry in entries],
+        "batch_step_ids": [entry.batch_step_id for entry in entries],
+        "message_types": [entry.message_type for entry in entries],
+        "worker_ids": [entry.worker_id for entry in entries],
+        "session_ids": [entry.session_id for entry in entries],
+        "sequences": [entry.sequence for entry in entries],
+        "statuses": [entry.status for entry in entries],
+        "execution_times": [entry.execution_time_ms for entry in entries],
+        "verdicts": [entry.verdict for entry in entries],
+        "processing_errors": [entry.processing_errors for entry in entries],
+        "raw_messages": [entry.raw_text for entry in entries],
+        "raw_bytes": [entry.raw_bytes for entry in entries],
+    }
+
+
+def _accounts(accounts: Sequence[BatchAccount]) -> dict[str, list[Any]]:
+    return {
+        "batch_ids": [each.batch_id for each in accounts],
+        "partials": [each.partials for each in accounts],
+        "completed": [each.completed for each in accounts],
+        "failed": [each.failed for each in accounts],
+        "completions": [each.completion for each in accounts],
+        "states": [each.state.value for each in accounts],
+        "transition_counts": [each.transitions for each in accounts],
+        "published": [each.published_at for each in accounts],
+        "reconciliations": [each.reconciliation_status for each in accounts],
+    }
+
+
+def _arrows(arrows: Sequence[BatchArrow]) -> dict[str, list[Any]]:
+    return {
+        "arrow_batch_ids": [each.batch_id for each in arrows],
+        "arrow_sort_keys": [each.sort_key for each in arrows],
+        "arrow_from": [each.from_state.value for each in arrows],
+        "arrow_to": [each.to_state.value for each in arrows],
+        "arrow_events": [each.event for each in arrows],
+        "arrow_last": [each.last for each in arrows],
+    }
 
 
 def write_dead_letters(

@@ -1,5 +1,6 @@
--- account_batches: adds what a tick heard of each batch and writes the batch's transitions, of which
--- the last becomes the most recent. The batches were locked when they were loaded.
+-- record_results: what a tick received: a ledger row per message, what it adds to each batch, and
+-- the batches' transitions, of which the last becomes the most recent. The batches were locked when
+-- they were loaded; a ledger row is inserted once and never touched again.
 WITH account AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:batch_ids AS bigint[]), CAST(:partials AS integer[]), CAST(:completed AS integer[]),
@@ -21,6 +22,23 @@ counted AS (
         reconciliation_status = a.reconciliation_status,
         updated_at = CAST(:now AS timestamptz)
     FROM account a WHERE b.batch_id = a.batch_id
+),
+entry AS (
+    INSERT INTO tasker_step_execution_batch_received_results
+        (received_at, batch_id, batch_step_id, message_type, worker_id, session_id, core_id,
+         sequence_number, status, execution_time_ms, verdict, processed_at, processing_errors,
+         raw_message_json, raw_bytes)
+    SELECT CAST(:now AS timestamptz), u.batch_id, u.batch_step_id, u.message_type, u.worker_id,
+        u.session_id, :core_id, u.sequence_number, u.status, u.execution_time_ms, u.verdict,
+        CAST(:now AS timestamptz), u.processing_errors::json, u.raw_message_json::json, u.raw_bytes
+    FROM unnest(
+        CAST(:entry_batch_ids AS bigint[]), CAST(:batch_step_ids AS bigint[]),
+        CAST(:message_types AS text[]), CAST(:worker_ids AS text[]), CAST(:session_ids AS text[]), CAST(:sequences AS bigint[]),
+        CAST(:statuses AS text[]), CAST(:execution_times AS double precision[]),
+        CAST(:verdicts AS text[]), CAST(:processing_errors AS text[]), CAST(:raw_messages AS text[]),
+        CAST(:raw_bytes AS bytea[])
+    ) AS u(batch_id, batch_step_id, message_type, worker_id, session_id, sequence_number, status,
+           execution_time_ms, verdict, processing_errors, raw_message_json, raw_bytes)
 ),
 arrow AS MATERIALIZED (
     SELECT * FROM unnest(
