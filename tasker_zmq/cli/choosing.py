@@ -19,7 +19,7 @@ from tasker_zmq.store.reads.numbers import is_id
 
 NEAR_MAX: Final = 3
 _WORKFLOW: Final = re.compile(
-    r"(?:(?P<namespace>[^/@\s]+)/)?(?P<name>[^/@\s]+)(?:@(?P<version>[^/@\s]+))?"
+    r"(?:(?P<namespace>[^/@\s]+)/)?(?P<name>[^@\s]+)(?:@(?P<version>[^/@\s]+))?"
 )
 
 
@@ -114,6 +114,9 @@ def the_workflow(connection: Connection, wanted: WorkflowName) -> NamedTaskId:
     found = workflows.find(
         connection, namespace=wanted.namespace, name=wanted.name, version=wanted.version
     )
+    if not found and wanted.namespace:  # a name may hold a slash of its own
+        name = f"{wanted.namespace}/{wanted.name}"
+        found = workflows.find(connection, namespace=None, name=name, version=wanted.version)
     if not found:
         known = definitions.names(connection)
         near = nearest(str(wanted), known)

@@ -339,7 +339,8 @@ class SentBatch:
 
     def _write(self, view: BatchView) -> None:
         rows, arrows = accounts.rows([view])
-        batches.account(self._story.connection, rows, arrows, now=self._story.now)
+        story = self._story
+        ledger.record(story.connection, [], rows, arrows=arrows, core_id=CORE, now=story.now)
         self._state = view.state
         self._transitions += len(arrows)
         self._counts = {

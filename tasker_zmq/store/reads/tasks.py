@@ -144,11 +144,6 @@ def show(connection: Connection, task_id: TaskId) -> dict[str, Any] | None:
     }
 
 
-def state_of(connection: Connection, task_id: TaskId) -> str | None:
-    """Only its state, for those who wait for it."""
-    return connection.execute(select(Task.state).where(Task.task_id == task_id)).scalar()
-
-
 def _steps(connection: Connection, task_id: TaskId) -> Sequence[RowMapping]:
     """A step in progress is with the worker that has its batch, before any result says so."""
     running = WorkflowStep.state == StepState.IN_PROGRESS
