@@ -1,14 +1,14 @@
-"""Runs the migrations: on the connection that was handed over, or on the database of the settings."""
+"""Runs the migrations: on the connection handed over, or on the database of the settings."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from alembic import context
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
+from alembic import context
+from tasker_zmq.store.schema import is_ours
 from tasker_zmq.store.tables import Base
 
 LOCK_TIMEOUT = "2s"
@@ -25,15 +25,12 @@ def connection() -> Iterator[Connection]:
     from tasker_zmq.store.provision import database_server
 
     settings = load(config=None, environment=None, variables=os.environ, overrides={}).settings
-    with database_server(settings.database.url, data_dir=settings.database.data_dir, keep=True) as server:
+    with database_server(
+        settings.database.url, data_dir=settings.database.data_dir, keep=True
+    ) as server:
         engine = create_engine(server.url, poolclass=NullPool)
         with engine.begin() as own:
             yield own
-
-
-def ours(entity: Any, name: str | None, kind: str, reflected: bool, compare_to: Any) -> bool:
-    """Whether autogenerate looks at it: partitions come and go and are not part of the schema."""
-    return not (kind == "table" and reflected and compare_to is None and "_p2" in (name or ""))
 
 
 with connection() as open_connection:
@@ -42,7 +39,7 @@ with connection() as open_connection:
     context.configure(
         connection=open_connection,
         target_metadata=Base.metadata,
-        include_object=ours,
+        include_object=is_ours,
         compare_type=True,
         transaction_per_migration=False,
     )

@@ -1,4 +1,4 @@
-"""Weekly partitions, the ledger's guard, and the functions and views for people and for the seeds."""
+"""Weekly partitions, the ledger's guard, and the functions and views that people read."""
 
 from alembic import op
 
@@ -25,7 +25,8 @@ BEGIN
         child := parent || to_char((week + step * interval '7 days') AT TIME ZONE 'UTC',
                                    '"_p"IYYY"w"IW');
         IF to_regclass(child) IS NULL THEN
-            EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
+            EXECUTE format(
+                'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
                 child, parent,
                 week + step * interval '7 days', week + (step + 1) * interval '7 days');
             made := made + 1;

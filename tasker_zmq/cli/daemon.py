@@ -20,7 +20,7 @@ from tasker_zmq.telemetry import logs
 @click.command()
 @click.option("--core-id", help="This daemon's name; each daemon on a database needs its own.")
 @click.option(
-    "--insecure", is_flag=True, help="Allow binds that other machines can reach (there are no keys)."
+    "--insecure", is_flag=True, help="Allow binds that other machines can reach: there are no keys."
 )
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 @click.option("--log-format", type=click.Choice(["text", "json"]))

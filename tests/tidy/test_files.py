@@ -84,7 +84,8 @@ def test_every_module_is_imported_by_another() -> None:
     }
     public = {"tasker_zmq", "tasker_zmq.testing"}  # imported by those who use the package
     # A module may also be named: for `python -m`, or as a lazily loaded `module:attribute`.
-    started = set(re.findall(r'"(tasker_zmq(?:\.\w+)+)(?::\w+)?"', "".join(map(source.text, modules))))
+    named = re.compile(r'"(tasker_zmq(?:\.\w+)+)(?::\w+)?"')
+    started = set(named.findall("".join(map(source.text, modules))))
     unused = [
         source.shown(path)
         for path in modules

@@ -1,5 +1,5 @@
--- adopt_batches: gives batches that a worker still has in hand to its new session; only batches of an
--- earlier session of the very same worker.
+-- adopt_batches: gives batches that a worker still has in hand to its new session; only batches of
+-- an earlier session of the very same worker.
 WITH held AS MATERIALIZED (
     SELECT b.batch_id, b.session_id FROM tasker_step_execution_batches b
     JOIN tasker_worker_registrations r USING (registration_id)

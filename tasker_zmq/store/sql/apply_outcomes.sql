@@ -1,6 +1,6 @@
--- apply_outcomes: moves steps along their arrows and carries the consequences: transitions, children
--- that wait for one parent less, tasks whose last leaf is complete. Guarded by the expected state;
--- `moved` rows are exactly those that moved, `ready` rows are steps that may now be sent.
+-- apply_outcomes: moves steps along their arrows and carries the consequences: transitions,
+-- children that wait for one parent less, tasks whose last leaf is complete. Guarded by the
+-- expected state; `moved` rows are exactly those that moved, `ready` rows are steps that may now be sent.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:from_states AS text[]), CAST(:to_states AS text[]),
@@ -15,12 +15,14 @@ moved AS (
         state = o.to_state,
         transitions = s.transitions + 1,
         results = CASE WHEN o.to_state = 'complete' THEN o.results::json ELSE s.results END,
-        error = CASE WHEN o.to_state = 'complete' THEN NULL ELSE coalesce(o.error::json, s.error) END,
+        error = CASE WHEN o.to_state = 'complete' THEN NULL
+            ELSE coalesce(o.error::json, s.error) END,
         next_attempt_at = o.next_attempt_at,
         attempts = s.attempts - o.uncharged,
         losses = s.losses + o.lost,
         worker_name = coalesce(o.worker_name, s.worker_name),
-        finished_at = CASE WHEN o.to_state IN ('complete', 'error') THEN CAST(:now AS timestamptz) END
+        finished_at = CASE WHEN o.to_state IN ('complete', 'error')
+            THEN CAST(:now AS timestamptz) END
     FROM outcome o
     WHERE s.workflow_step_id = o.step_id AND s.state = o.from_state
     RETURNING s.workflow_step_id, s.task_id, s.named_step_id, s.is_leaf, s.transitions,
@@ -64,8 +66,8 @@ task_written AS (
     SELECT task_id, transitions, 'in_progress', 'complete', 'complete', CAST(:now AS timestamptz)
     FROM advanced WHERE state = 'complete'
 )
-SELECT 'moved' AS kind, workflow_step_id AS step_id, task_id, named_step_id, NULL::bigint AS named_task_id,
-    NULL::integer AS priority
+SELECT 'moved' AS kind, workflow_step_id AS step_id, task_id, named_step_id,
+    NULL::bigint AS named_task_id, NULL::integer AS priority
 FROM moved
 UNION ALL
 SELECT 'ready', r.workflow_step_id, r.task_id, r.named_step_id, t.named_task_id, t.priority

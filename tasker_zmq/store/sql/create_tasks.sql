@@ -55,8 +55,8 @@ edges AS (
     CROSS JOIN LATERAL unnest(d.depends_on) AS parent(name)
     JOIN steps p ON p.task_id = s.task_id AND p.name = parent.name
 )
-SELECT 'created' AS kind, task_id, NULL::bigint AS step_id, named_task_id, NULL::bigint AS named_step_id,
-    priority
+SELECT 'created' AS kind, task_id, NULL::bigint AS step_id, named_task_id,
+    NULL::bigint AS named_step_id, priority
 FROM created
 UNION ALL
 SELECT 'ready', s.task_id, s.workflow_step_id, c.named_task_id, s.named_step_id, c.priority

@@ -1,4 +1,4 @@
--- expired_batches: open batches of this core whose time is over, with the steps that they still hold.
+-- expired_batches: batches whose time is over, with all their steps, locked in key order.
 WITH expired AS MATERIALIZED (
     SELECT b.* FROM tasker_step_execution_batches b
     WHERE b.batch_id = ANY(CAST(:batch_ids AS bigint[]))

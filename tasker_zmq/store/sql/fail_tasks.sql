@@ -14,6 +14,7 @@ moved AS (
     FROM held WHERE t.task_id = held.task_id
     RETURNING t.task_id, t.transitions
 )
-INSERT INTO tasker_task_transitions (task_id, sort_key, from_state, to_state, event_name, created_at)
+INSERT INTO tasker_task_transitions
+    (task_id, sort_key, from_state, to_state, event_name, created_at)
 SELECT task_id, transitions, 'in_progress', 'error', 'fail', CAST(:now AS timestamptz) FROM moved
 RETURNING task_id;

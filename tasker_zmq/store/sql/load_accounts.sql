@@ -1,6 +1,7 @@
 -- load_accounts: both accounts of batches as the ledger has them, and the steps they carried.
 SELECT b.batch_id, 'step' AS kind, bs.workflow_step_id AS step_id, NULL AS status,
-    NULL::bigint AS sequence_number, NULL AS session_id, NULL AS raw, NULL AS verdict, bs.id AS position
+    NULL::bigint AS sequence_number, NULL AS session_id, NULL AS raw, NULL AS verdict,
+    bs.id AS position
 FROM unnest(CAST(:batch_ids AS bigint[])) AS b(batch_id)
 JOIN tasker_step_execution_batch_steps bs USING (batch_id)
 UNION ALL

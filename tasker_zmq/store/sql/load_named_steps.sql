@@ -23,8 +23,8 @@ held_steps AS MATERIALIZED (
     WHERE s.workflow_step_id IN (SELECT workflow_step_id FROM carried)
     ORDER BY s.workflow_step_id FOR NO KEY UPDATE
 )
-SELECT c.batch_uuid::text AS batch_uuid, c.step_id, b.batch_id, b.state AS batch_state, b.batch_size,
-    b.session_id, b.completed_steps, b.failed_steps, b.partial_results_received,
+SELECT c.batch_uuid::text AS batch_uuid, c.step_id, b.batch_id, b.state AS batch_state,
+    b.batch_size, b.session_id, b.completed_steps, b.failed_steps, b.partial_results_received,
     b.final_completion_received, b.reconciliation_status, b.transitions AS batch_transitions,
     b.published_at, c.batch_step_id, s.workflow_step_id, s.task_id, s.named_step_id,
     s.state AS step_state, s.current_batch_id, s.attempts, s.retry_limit, s.retryable,

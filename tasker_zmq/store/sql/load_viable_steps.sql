@@ -9,8 +9,8 @@ WITH held AS MATERIALIZED (
       AND (s.next_attempt_at IS NULL OR s.next_attempt_at <= CAST(:now AS timestamptz))
     ORDER BY s.workflow_step_id FOR NO KEY UPDATE SKIP LOCKED
 )
-SELECT h.workflow_step_id AS step_id, h.task_id, h.named_step_id, t.named_task_id, h.name, h.attempts,
-    h.retry_limit, h.created_at, t.context::text AS context,
+SELECT h.workflow_step_id AS step_id, h.task_id, h.named_step_id, t.named_task_id, h.name,
+    h.attempts, h.retry_limit, h.created_at, t.context::text AS context,
     coalesce(parents.results::text, '{}') AS previous_results
 FROM held h
 JOIN tasker_tasks t ON t.task_id = h.task_id

@@ -10,13 +10,15 @@ WITH sent AS MATERIALIZED (
 batch AS (
     INSERT INTO tasker_step_execution_batches
         (batch_id, batch_uuid, task_id, handler_class, registration_id, session_id, core_id, state,
-         initiated_by, batch_size, timeout_seconds, publication, transitions, created_at, updated_at)
+         initiated_by, batch_size, timeout_seconds, publication, transitions, created_at,
+         updated_at)
     SELECT u.batch_id, u.batch_uuid, u.task_id, u.handler_class, u.registration_id, u.session_id,
         :core_id, 'created', 'dispatch', u.batch_size, u.timeout_seconds, u.publication, 1,
         CAST(:now AS timestamptz), CAST(:now AS timestamptz)
     FROM unnest(
-        CAST(:batch_ids AS bigint[]), CAST(:batch_uuids AS uuid[]), CAST(:batch_task_ids AS bigint[]),
-        CAST(:batch_handlers AS text[]), CAST(:registration_ids AS bigint[]),
+        CAST(:batch_ids AS bigint[]), CAST(:batch_uuids AS uuid[]),
+        CAST(:batch_task_ids AS bigint[]), CAST(:batch_handlers AS text[]),
+        CAST(:registration_ids AS bigint[]),
         CAST(:session_ids AS text[]), CAST(:batch_sizes AS integer[]),
         CAST(:timeouts AS integer[]), CAST(:publications AS bigint[])
     ) AS u(batch_id, batch_uuid, task_id, handler_class, registration_id, session_id, batch_size,

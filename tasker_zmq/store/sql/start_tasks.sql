@@ -4,5 +4,7 @@ WITH moved AS (
     WHERE t.task_id = ANY(CAST(:task_ids AS bigint[])) AND t.state = 'pending'
     RETURNING t.task_id, t.transitions
 )
-INSERT INTO tasker_task_transitions (task_id, sort_key, from_state, to_state, event_name, created_at)
-SELECT task_id, transitions, 'pending', 'in_progress', 'start', CAST(:now AS timestamptz) FROM moved;
+INSERT INTO tasker_task_transitions
+    (task_id, sort_key, from_state, to_state, event_name, created_at)
+SELECT task_id, transitions, 'pending', 'in_progress', 'start', CAST(:now AS timestamptz)
+FROM moved;

@@ -1,10 +1,11 @@
--- sweep_viable_steps: viable steps of this core's open tasks behind a cursor (priority, task id), for
--- the start of a daemon and for backlogs that memory did not hold. One page of tasks at a time.
+-- sweep_viable_steps: viable steps of this core's open tasks behind a cursor (priority, task id),
+-- for the start of a daemon and for backlogs that memory did not hold. One page of tasks at a time.
 WITH page AS MATERIALIZED (
     SELECT t.task_id, t.priority, t.named_task_id, t.processing_core_id, t.paused
     FROM tasker_tasks t
     WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress')
-      AND (-t.priority, t.task_id) > (CAST(:after_priority AS integer), CAST(:after_task_id AS bigint))
+      AND (-t.priority, t.task_id)
+          > (CAST(:after_priority AS integer), CAST(:after_task_id AS bigint))
     ORDER BY t.priority DESC, t.task_id LIMIT :at_most
 )
 SELECT p.task_id, p.priority, p.named_task_id, s.workflow_step_id AS step_id, s.named_step_id
