@@ -266,21 +266,6 @@ def test_a_published_workflow_is_shown_as_the_template_it_was(
     assert shown.tasks == {"complete": 1, "error": 1, "in_progress": 1}
 
 
-def test_everything_is_counted(
-    cast: Cast, connection: Connection, manual_clock: ManualClock
-) -> None:
-    found = health.counts(connection, now=manual_clock.now())
-    assert found["tasks"] == {"complete": 1, "error": 1, "in_progress": 1}
-    assert found["ledger"] == {"batch_completion": 6, "partial_result": 10}
-    assert found["discrepancies"] == {"counts_differ": 1}
-    assert (found["open_dead_letters"], found["sessions"], found["cores"]) == (1, 1, 1)
-    assert health.step_latency_ms(connection) == {"p50": 0.0, "p95": 0.0}
-
-
-def test_without_any_work_there_is_no_latency(connection: Connection) -> None:
-    assert health.step_latency_ms(connection) is None
-
-
 def test_partitions_are_counted_up_to_the_first_gap(
     cast: Cast, connection: Connection, manual_clock: ManualClock
 ) -> None:

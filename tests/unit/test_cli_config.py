@@ -138,10 +138,9 @@ def test_help_lists_the_commands_that_are_there_and_run_is_the_daemon() -> None:
     assert SUBCOMMANDS["run"].target == SUBCOMMANDS["daemon"].target
 
 
-def test_every_command_that_is_there_can_be_loaded_and_has_help() -> None:
-    for name, subcommand in SUBCOMMANDS.items():
-        if subcommand.is_there():
-            assert tasker(name, "--help").exit_code == 0, name
+def test_every_command_can_be_loaded_and_has_help() -> None:
+    for name in SUBCOMMANDS:
+        assert tasker(name, "--help").exit_code == 0, name
 
 
 def test_help_imports_none_of_the_heavy_modules() -> None:

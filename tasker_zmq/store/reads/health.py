@@ -1,24 +1,15 @@
-"""How everything stands, in numbers; and what the server itself says of its settings."""
+"""Which daemons there are, and what the server itself says of its settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, select, text
 
 from tasker_zmq.store.schema import PARTITIONED
 from tasker_zmq.store.tables import (
-    Batch,
     Core,
-    DeadLetter,
-    DeadLetterStatus,
-    Discrepancy,
-    ReceivedResult,
-    Registration,
-    RegistrationStatus,
-    Task,
-    WorkflowStep,
 )
 
 WEEKS_LOOKED_AT: Final = 5
@@ -34,52 +25,6 @@ class ServerFacts:
     synchronous_commit: str
     full_page_writes: str
     clock: datetime
-
-
-def counts(connection: Connection, *, now: datetime) -> dict[str, Any]:
-    """How much there is of everything, by state; it reads whole tables."""
-    retried = func.sum(func.greatest(WorkflowStep.attempts - 1, 0))
-    lost = func.sum(WorkflowStep.losses)
-    steps = connection.execute(
-        select(func.coalesce(retried, 0).label("retries"), func.coalesce(lost, 0).label("losses"))
-    ).one()
-    open_letters = select(func.count()).where(DeadLetter.status == DeadLetterStatus.OPEN)
-    sessions = (
-        select(func.count())
-        .join(Core, Core.core_id == Registration.core_id)
-        .where(Registration.status != RegistrationStatus.DISCONNECTED, Core.lease_expires_at > now)
-        .select_from(Registration)
-    )
-    return {
-        "tasks": _by(connection, Task.state),
-        "steps": _by(connection, WorkflowStep.state),
-        "retries": int(steps.retries),
-        "losses": int(steps.losses),
-        "batches": _by(connection, Batch.state),
-        "reconciliation": _by(connection, Batch.reconciliation_status),
-        "discrepancies": _by(connection, Discrepancy.kind),
-        "ledger": _by(connection, ReceivedResult.message_type),
-        "verdicts": _by(connection, ReceivedResult.verdict),
-        "open_dead_letters": connection.execute(open_letters).scalar_one(),
-        "sessions": connection.execute(sessions).scalar_one(),
-        "cores": sum(1 for core in cores(connection, now=now) if core["alive"]),
-    }
-
-
-def _by(connection: Connection, column: Any) -> dict[str, int]:
-    chosen = select(column, func.count()).group_by(column).order_by(column)
-    return {str(word): int(number) for word, number in connection.execute(chosen)}
-
-
-def step_latency_ms(connection: Connection) -> dict[str, float] | None:
-    """From sending to recording, of the attempts that completed: p50 and p95; None without any."""
-    took = func.extract("epoch", WorkflowStep.finished_at - WorkflowStep.started_at) * 1000
-    halves = [
-        func.percentile_cont(share).within_group(took).label(name)
-        for name, share in (("p50", 0.5), ("p95", 0.95))
-    ]
-    row = connection.execute(select(*halves).where(WorkflowStep.state == "complete")).one()
-    return None if row.p50 is None else {"p50": float(row.p50), "p95": float(row.p95)}
 
 
 def cores(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
