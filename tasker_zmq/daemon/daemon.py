@@ -207,6 +207,7 @@ class Daemon:
                 ticked=self._note_tick,
             )
         )
+        self._snapshot = self._figures("starting")  # whoever asks before the first tick sees it all
         self._stack.callback(self._io.stop)
         self._io.start()
         self._stack.callback(self._readers.stop)
@@ -233,10 +234,13 @@ class Daemon:
 
     def _note_tick(self) -> None:
         """Refresh the snapshot; on the engine thread, after each tick or failed try."""
-        state = self._state
         self._last_tick_at = self._clock.now()
-        self._snapshot = {
-            "status": "degraded" if self._engine.away else "ok",
+        self._snapshot = self._figures("degraded" if self._engine.away else "ok")
+
+    def _figures(self, status: str) -> dict[str, Any]:
+        state = self._state
+        return {
+            "status": status,
             "core_id": state.core_id,
             "epoch": state.epoch,
             "database": "away" if self._engine.away else "ok",
