@@ -1,0 +1,76 @@
+"""Any value of any struct of the wire, made from the struct's own types."""
+
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, NewType, Union
+
+import msgspec
+import orjson
+from hypothesis import strategies as st
+
+from tasker_zmq.protocol import commands, messages
+from tasker_zmq.protocol.codec import INT64_MAX, INT64_MIN
+
+# What both sides can hold: no NUL, no halves of pairs, 64 bits, finite numbers.
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
+INTEGERS = st.integers(INT64_MIN, INT64_MAX)
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+PLAIN = st.none() | st.booleans() | INTEGERS | FLOATS | TEXT
+JSON_VALUES = st.recursive(
+    PLAIN,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=8,
+)
+RAW_JSON = JSON_VALUES.map(lambda value: msgspec.Raw(orjson.dumps(value)))
+
+_PLAIN_TYPES: dict[Any, st.SearchStrategy[Any]] = {
+    str: TEXT,
+    int: INTEGERS,
+    float: FLOATS,
+    bool: st.booleans(),
+    type(None): st.none(),
+    Any: JSON_VALUES,
+    msgspec.Raw: RAW_JSON,
+}
+
+
+def structs_of(module: types.ModuleType) -> list[type[msgspec.Struct]]:
+    """The structs that a module defines."""
+    return [
+        each
+        for each in vars(module).values()
+        if isinstance(each, type)
+        and issubclass(each, msgspec.Struct)
+        and each.__module__ == module.__name__
+    ]
+
+
+STRUCTS = [*structs_of(messages), *structs_of(commands)]
+
+
+def values_of(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a type that stands in a struct, or of a struct."""
+    if kind in _PLAIN_TYPES:
+        return _PLAIN_TYPES[kind]
+    if isinstance(kind, NewType):
+        return values_of(kind.__supertype__)
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = msgspec.structs.fields(kind)
+        return st.builds(kind, **{field.name: values_of(field.type) for field in fields})
+    return _generic(typing.get_origin(kind), typing.get_args(kind))
+
+
+def _generic(origin: Any, arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    makers: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+        Literal: lambda: st.sampled_from(arguments),
+        Union: lambda: st.one_of([values_of(each) for each in arguments]),
+        types.UnionType: lambda: st.one_of([values_of(each) for each in arguments]),
+        list: lambda: st.lists(values_of(arguments[0]), max_size=3),
+        tuple: lambda: st.lists(values_of(arguments[0]), max_size=3).map(tuple),
+        dict: lambda: st.dictionaries(TEXT, values_of(arguments[1]), max_size=3),
+    }
+    return makers[origin]()
+
+
+RESULTS = st.one_of([values_of(each) for each in typing.get_args(messages.ResultMessage)])
