@@ -104,6 +104,7 @@ class Applying:
                 pairs.add((uuid, message.step_id))
             elif isinstance(message, OldResponse):
                 pairs.update((uuid, result.step_id) for result in message.results)
+                pairs.add((uuid, None))  # it may hold no results
             else:
                 pairs.add((uuid, None))
                 if isinstance(message, BatchError):

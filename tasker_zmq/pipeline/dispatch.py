@@ -59,7 +59,12 @@ class Dispatching:
 
     def run(self, fresh: Sequence[Entry]) -> Dispatched:
         """Send what fits of the waiting steps and of the `fresh` ones; remember the rest."""
-        self._turn.changes.then(lambda: self._turn.state.viable.add(fresh))
+        # A sweep finds again what waits already, and what this tick created or moved itself.
+        viable = self._turn.state.viable
+        fresh = list(
+            {each[0].step_id: each for each in fresh if each[0].step_id not in viable}.values()
+        )
+        self._turn.changes.then(lambda: viable.add(fresh))
         chosen = [] if self._turn.state.draining else self._choose(fresh)
         if not chosen:
             return Dispatched(Outbox(), [])
@@ -82,9 +87,7 @@ class Dispatching:
             - planned
             - {each.row.step_id for each in oversized}
         )
-        self._turn.changes.then(
-            lambda: self._turn.state.viable.discard(each for each in ids if each not in kept)
-        )
+        self._turn.changes.then(lambda: viable.discard(each for each in ids if each not in kept))
         return Dispatched(self._outbox(plans), oversized)
 
     def _sweep_again(self) -> None:
@@ -108,10 +111,8 @@ class Dispatching:
         return chosen
 
     def _able(self, handler: HandlerClass) -> list[Session]:
-        """Sessions that can run the handler; the legacy one only when nobody else can."""
-        sessions = [each for each in self._turn.state.sessions.values() if each.can_run(handler)]
-        known = [each for each in sessions if each.session_id != LEGACY_SESSION]
-        return known or sessions
+        able = self._turn.state.able(handler)
+        return [each for each in able if each.session_id not in self._turn.gone]
 
     def _in_order(
         self,

@@ -147,6 +147,12 @@ class CoreState:
             known = self._steps[named_task_id, named_step_id]
         return known
 
+    def able(self, handler: HandlerClass) -> list[Session]:
+        """Sessions that can run the handler; the legacy one only when nobody else can."""
+        sessions = [each for each in self.sessions.values() if each.can_run(handler)]
+        known = [each for each in sessions if each.session_id != LEGACY_SESSION]
+        return known or sessions
+
     def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
         """Fresh ids from a block; those of a tick that is rolled back are gaps: nobody minds."""
         block = self._ids.setdefault(table, [])

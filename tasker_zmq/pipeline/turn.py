@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 
@@ -20,3 +21,4 @@ class Turn:
     chance: Chance
     make_uuid: UuidMaker
     changes: Changes = field(default_factory=Changes)
+    gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends

@@ -40,20 +40,19 @@ def _subscribe(state: CoreState, session_id: SessionId) -> None:
 
 def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
     """A seed worker is one nameless session that runs whatever nobody else can."""
-    session = state.sessions.setdefault(
-        LEGACY_SESSION,
-        Session(
-            session_id=LEGACY_SESSION,
-            registration_id=None,
-            worker_name=LEGACY_SESSION,
-            route=(),
-            handlers=None,
-            concurrency=LEGACY_CONCURRENCY,
-            credit=LEGACY_CREDIT,
-            last_heard_at=now,
-        ),
+    former = state.sessions.get(LEGACY_SESSION)
+    state.sessions[LEGACY_SESSION] = Session(
+        session_id=LEGACY_SESSION,
+        registration_id=None,
+        worker_name=LEGACY_SESSION,
+        route=(),
+        handlers=None,
+        concurrency=LEGACY_CONCURRENCY,
+        credit=LEGACY_CREDIT,
+        last_heard_at=now,
+        subscribed=subscribed,
+        holding=former.holding if former else {},
     )
-    session.subscribed = subscribed
 
 
 def keep_up(turn: Turn) -> None:
@@ -118,6 +117,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         state.deadlines.earliest(),
         state.unreconciled.earliest(),
         now if state.sweep_cursor is not None and not state.viable.full else None,
+        now if _may_send(state) else None,
         state.next_sweep_at,
         _next_lease(state, tuning),
         _next_silence(state, tuning),
@@ -127,6 +127,12 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
     if state.beats:
         moments.append(state.next_beats_at or now)
     return min(moment for moment in moments if moment is not None)
+
+
+def _may_send(state: CoreState) -> bool:
+    """Whether steps wait for which there is room: what the last tick made room for, or left."""
+    waiting = () if state.draining else state.viable.handlers()
+    return any(session.room > 0 for handler in waiting for session in state.able(handler))
 
 
 def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:

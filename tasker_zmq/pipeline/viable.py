@@ -25,6 +25,9 @@ class ViableSteps:
     def __len__(self) -> int:
         return len(self._places)
 
+    def __contains__(self, step_id: object) -> bool:
+        return step_id in self._places
+
     @property
     def full(self) -> bool:
         """Whether another page of a sweep would hardly fit."""
