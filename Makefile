@@ -41,6 +41,10 @@ demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) 
 test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
 	@DB=$(DB) $(BIN)/python -m pytest $(ARGS)
 
+.PHONY: bench
+bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")
+	@$(BIN)/python bench/chains.py $(ARGS)
+
 .PHONY: check
 check: $(READY_TO_DEVELOP) ## Lint, types, floors and tidiness: fast enough for every commit
 	@$(BIN)/ruff check .
