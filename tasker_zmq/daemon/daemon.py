@@ -266,6 +266,9 @@ class Daemon:
 
     def stop(self) -> None:
         """Begin to drain; safe in a signal handler, for it takes no lock that `run` may hold."""
+        state: CoreState | None = getattr(self, "_state", None)
+        if state is not None:
+            state.draining = True  # the next tick sends nothing new
         self._stop_asked = True
 
     def run(self) -> None:
