@@ -1,6 +1,7 @@
 """The io thread's receiver: sorts what arrives: to the mailbox, to the readers, or answered."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,7 @@ class FrontDesk(Receiver):
         self._send = send
         self._legacy_workers = legacy_workers
         self._legacy_subscribers = 0
+        self._subscribers: Counter[bytes] = Counter()
         self.granted: frozenset[bytes] = frozenset()
 
     def result(self, frames: Frames) -> None:
@@ -74,10 +76,13 @@ class FrontDesk(Receiver):
         if topic == topics.LEGACY_STEPS_TOPIC:
             return self._legacy_subscription(subscribed=subscribed)
         if topic not in self.granted:
+            self._subscribers.pop(topic, None)
             if subscribed:
                 log(logger, logging.WARNING, Event.SUBSCRIPTION_REFUSED, topic=topic[:80])
             return False
-        self._mailbox.put(SubscriptionSeen(topic, subscribed))
+        # After a broken connection the end of the old one may be seen after the new one's start.
+        self._subscribers[topic] = max(0, self._subscribers[topic] + (1 if subscribed else -1))
+        self._mailbox.put(SubscriptionSeen(topic, self._subscribers[topic] > 0))
         return True
 
     def _legacy_subscription(self, *, subscribed: bool) -> bool:
