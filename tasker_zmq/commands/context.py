@@ -11,6 +11,7 @@ from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol.commands import DataPlane
+from tasker_zmq.store.definitions import Definition
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Sitting:
     desk: Desk
     turn: Turn
     answers: Answers
+    found: dict[tuple[str, str, str], Definition] = field(default_factory=dict)
 
     @property
     def connection(self) -> Connection:

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from tasker_zmq.commands.context import Sitting
+from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
 from tasker_zmq.errors import ProtocolError
@@ -31,6 +31,8 @@ from tasker_zmq.store.definitions import Definition
 from tasker_zmq.store.steps import NewTask
 
 REPLY = "TaskInitialized"
+IDENTITY_LENGTH_MAX = 500  # an index entry holds no more than 2,704 bytes
+PRIORITY_MAX = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,17 @@ def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
     _check_context(context, definition)
     # A command that is sent twice is one task, also when its sender gave no identity.
     identity = request.identity or f"command:{asked.command.command_id}"
-    if "\x00" in identity:
-        raise CommandRefusedError("invalid", "the identity holds a NUL character")
+    if len(identity) > IDENTITY_LENGTH_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"the identity (or, without one, the command_id) has {len(identity)} characters; at "
+            f"most {IDENTITY_LENGTH_MAX} make one",
+        )
+    if abs(request.priority) > PRIORITY_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"the priority is {request.priority}; wanted: -{PRIORITY_MAX} to {PRIORITY_MAX}",
+        )
     task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
     task = NewTask(
         task_id=TaskId(task_id),
@@ -99,19 +110,25 @@ def _source(asked: Asked) -> str | None:
 
 def find(sitting: Sitting, request: TaskRequest) -> Definition:
     """The definition that a request names; the newest version when it names none."""
-    known = sitting.desk.newest
     key = (request.namespace, request.name, request.version or "")
-    if request.version and key in known:
-        return sitting.desk.state.definition(sitting.connection, known[key])
+    if key in sitting.found:
+        return sitting.found[key]
+    known = sitting.desk.newest.get(key)
+    if known is not None:
+        return sitting.desk.state.definition(sitting.connection, known)
     found = definition_store.find(
         sitting.connection, namespace=request.namespace, name=request.name, version=request.version
     )
     if found is None:
         raise _unknown(sitting, request)
-    if request.version:
-        known[key] = found.named_task_id
-        sitting.desk.state.remember(found)
+    sitting.found[key] = found
+    if request.version:  # known for good once its publication is committed
+        sitting.changes.then(partial(_know, sitting.desk, key, found.named_task_id))
     return found
+
+
+def _know(desk: Desk, key: tuple[str, str, str], named_task_id: NamedTaskId) -> None:
+    desk.newest[key] = named_task_id
 
 
 def _unknown(sitting: Sitting, request: TaskRequest) -> CommandRefusedError:
@@ -131,10 +148,6 @@ def _check_context(context: bytes, definition: Definition) -> None:
     if not isinstance(value, dict):
         kind = type(value).__name__
         raise CommandRefusedError("invalid", f"the context must be a JSON object, not {kind}")
-    if b"\\u0000" in context:
-        raise CommandRefusedError(
-            "invalid", "the context holds a NUL character, which PostgreSQL cannot keep"
-        )
     if definition.input_schema is None:
         return
     validator = _validator(definition.named_task_id, orjson.dumps(definition.input_schema))
