@@ -531,7 +531,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasker_tasks_open",
         "tasker_tasks",
-        [sa.literal_column("priority DESC"), "task_id"],
+        ["processing_core_id", sa.literal_column("(- priority)"), "task_id"],
         unique=False,
         postgresql_where=sa.text("completed_at IS NULL"),
     )

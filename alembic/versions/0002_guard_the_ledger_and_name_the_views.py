@@ -14,23 +14,24 @@ PARTITIONED = (
 
 ENSURE_PARTITIONS = """
 CREATE FUNCTION tasker_ensure_partitions(parent text, around timestamptz, weeks_ahead integer)
-RETURNS integer LANGUAGE plpgsql AS $$
+RETURNS integer LANGUAGE plpgsql SET timezone = 'UTC' AS $$
 DECLARE
-    week timestamptz := date_trunc('week', around AT TIME ZONE 'UTC') AT TIME ZONE 'UTC';
+    week timestamptz := date_trunc('week', around);
     child text;
     made integer := 0;
 BEGIN
     -- One week back too: a message of Sunday night may be written on Monday.
     FOR step IN -1..weeks_ahead LOOP
-        child := parent || to_char((week + step * interval '7 days') AT TIME ZONE 'UTC',
-                                   '"_p"IYYY"w"IW');
-        IF to_regclass(child) IS NULL THEN
-            EXECUTE format(
-                'CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
-                child, parent,
-                week + step * interval '7 days', week + (step + 1) * interval '7 days');
-            made := made + 1;
-        END IF;
+        child := parent || to_char(week + step * interval '7 days', '"_p"IYYY"w"IW');
+        CONTINUE WHEN to_regclass(child) IS NOT NULL;
+        PERFORM pg_advisory_xact_lock(hashtext(parent));
+        CONTINUE WHEN to_regclass(child) IS NOT NULL;
+        -- Made apart and attached: unlike PARTITION OF this stops neither readers nor writers.
+        EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS)', child, parent);
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            parent, child,
+            week + step * interval '7 days', week + (step + 1) * interval '7 days');
+        made := made + 1;
     END LOOP;
     RETURN made;
 END $$

@@ -23,8 +23,9 @@ PAGE = 1_000
 def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime) -> None:
     """Fill a new core's memory from the rows; run once, before its first tick."""
     schema.ensure_partitions(connection, now)
+    state.partitions_made_at = now
     worker_store.close_sessions_of(connection, state.core_id, now=now)
-    state.next_retry_at = step_store.next_retry(connection)
+    state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
     state.sweep_cursor = step_store.SWEEP_START
     state.next_sweep_at = now
     after = BatchId(0)
@@ -77,7 +78,12 @@ def sweep(turn: Turn) -> list[Entry]:
             turn.connection, core_id=state.core_id, now=turn.now, at_most=tuning.sweep_tasks_max
         )
         again_at = turn.now + timedelta(seconds=tuning.sweep_seconds)
+        if claimed == tuning.sweep_tasks_max:
+            again_at = turn.now  # there are more
         turn.changes.then(lambda: _swept(state, again_at))
+        if claimed:
+            upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
+            turn.changes.then(lambda: state.set_next_retry(upcoming))
         if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
             turn.changes.then(lambda: _restart(state))
     cursor = state.sweep_cursor

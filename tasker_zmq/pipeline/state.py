@@ -115,6 +115,7 @@ class CoreState:
     beats: dict[SessionId, tuple[int, datetime]] = field(default_factory=dict)
     next_beats_at: datetime | None = None
     lease_renewed_at: datetime | None = None
+    partitions_made_at: datetime | None = None
     draining: bool = False
     definitions: dict[NamedTaskId, Definition] = field(default_factory=dict)
     _steps: dict[tuple[NamedTaskId, NamedStepId], StepDefinition] = field(default_factory=dict)
@@ -146,6 +147,9 @@ class CoreState:
             self.definition(connection, named_task_id)
             known = self._steps[named_task_id, named_step_id]
         return known
+
+    def set_next_retry(self, at: datetime | None) -> None:
+        self.next_retry_at = at
 
     def able(self, handler: HandlerClass) -> list[Session]:
         """Sessions that can run the handler; the legacy one only when nobody else can."""

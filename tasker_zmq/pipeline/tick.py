@@ -23,7 +23,7 @@ from tasker_zmq.pipeline.inbox import (
 from tasker_zmq.pipeline.state import Changes, CoreState, release
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
-from tasker_zmq.pipeline.upkeep import keep_up, see_subscription
+from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscription
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import Command, Payload, Recorded, ResultsRecorded
 from tasker_zmq.store import batches as batch_store
@@ -95,6 +95,7 @@ class _Pass:
 
     def run(self, inbox: Sequence[Received], answer: Answer) -> Ticked:
         turn = self._turn
+        make_partitions(turn)
         for event in inbox:
             if isinstance(event, SubscriptionSeen):
                 see_subscription(self._turn, event)
@@ -181,8 +182,8 @@ class _Pass:
         if state.next_retry_at is not None and state.next_retry_at <= now:
             moves = recover.due_retries(self._turn)
             self._moved.append(step_store.apply(self._turn.connection, moves, now=now))
-            upcoming = step_store.next_retry(self._turn.connection)
-            self._turn.changes.then(lambda: _set_next_retry(state, upcoming))
+            upcoming = step_store.next_retry(self._turn.connection, core_id=state.core_id)
+            self._turn.changes.then(partial(state.set_next_retry, upcoming))
         recovering = recover.Recovering(self._turn)
         expired = state.deadlines.due(now, self._turn.tuning.recover_max)
         if expired:
@@ -277,11 +278,7 @@ def _acknowledge(
 def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:
     due = [move.next_attempt_at for move in moves if move.next_attempt_at is not None]
     if due:
-        _set_next_retry(state, min(due + ([state.next_retry_at] if state.next_retry_at else [])))
-
-
-def _set_next_retry(state: CoreState, at: datetime | None) -> None:
-    state.next_retry_at = at
+        state.set_next_retry(min(due + ([state.next_retry_at] if state.next_retry_at else [])))
 
 
 def _release_step(

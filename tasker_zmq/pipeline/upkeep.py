@@ -10,15 +10,30 @@ from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import topics
 from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import schema
 from tasker_zmq.store import workers as worker_store
 
 PUBLISHED_AFTER = timedelta(milliseconds=250)  # most batches are over sooner: one write less
+PARTITIONS_EVERY = timedelta(days=1)
 LEGACY_CONCURRENCY = 10
 LEGACY_CREDIT = 100
 
 
 class CoreLostError(TaskerError):
     """Another process runs under this core's name."""
+
+
+def make_partitions(turn: Turn) -> None:
+    """Keep a place in the ledger for every message of the coming weeks; looked after once a day."""
+    made_at = turn.state.partitions_made_at
+    if made_at is not None and abs(turn.now - made_at) < PARTITIONS_EVERY:
+        return
+    schema.ensure_partitions(turn.connection, turn.now)
+    turn.changes.then(lambda: _partitions_made(turn.state, turn.now))
+
+
+def _partitions_made(state: CoreState, now: datetime) -> None:
+    state.partitions_made_at = now
 
 
 def see_subscription(turn: Turn, seen: SubscriptionSeen) -> None:
@@ -28,14 +43,14 @@ def see_subscription(turn: Turn, seen: SubscriptionSeen) -> None:
         return
     prefix = f"{topics.STEPS}.".encode()
     session_id = SessionId(seen.topic.removeprefix(prefix).strip().decode("ascii", "replace"))
-    if seen.subscribed:
-        turn.changes.then(lambda: _subscribe(turn.state, session_id))
+    turn.changes.then(lambda: _subscribe(turn.state, session_id, subscribed=seen.subscribed))
 
 
-def _subscribe(state: CoreState, session_id: SessionId) -> None:
+def _subscribe(state: CoreState, session_id: SessionId, *, subscribed: bool) -> None:
+    """Without a subscriber nothing is sent, for nobody would get it; the lease goes on."""
     session = state.sessions.get(session_id)
     if session is not None:
-        session.subscribed = True
+        session.subscribed = subscribed
 
 
 def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:

@@ -220,10 +220,10 @@ def due_retries(
     return [row.step_id for row in rows(connection, "retries_due", values)]
 
 
-def next_retry(connection: Connection) -> datetime | None:
-    """When the next waiting step is due."""
-    returned: datetime | None = rows(connection, "next_retry", {})[0][0]
-    return returned
+def next_retry(connection: Connection, *, core_id: CoreId) -> datetime | None:
+    """When the next waiting step of this core's tasks is due."""
+    found = rows(connection, "next_retry", {"core_id": core_id})
+    return found[0].next_attempt_at if found else None
 
 
 def sweep(

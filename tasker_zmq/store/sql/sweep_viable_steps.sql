@@ -1,15 +1,16 @@
 -- sweep_viable_steps: viable steps of this core's open tasks behind a cursor (priority, task id),
 -- for the start of a daemon and for backlogs that memory did not hold. One page of tasks at a time.
 WITH page AS MATERIALIZED (
-    SELECT t.task_id, t.priority, t.named_task_id, t.processing_core_id, t.paused
+    SELECT t.task_id, t.priority, t.named_task_id, t.paused
     FROM tasker_tasks t
     WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress')
-      AND (-t.priority, t.task_id)
+      AND t.processing_core_id = :core_id
+      AND ((- t.priority), t.task_id)
           > (CAST(:after_priority AS integer), CAST(:after_task_id AS bigint))
-    ORDER BY t.priority DESC, t.task_id LIMIT :at_most
+    ORDER BY (- t.priority), t.task_id LIMIT :at_most
 )
 SELECT p.task_id, p.priority, p.named_task_id, s.workflow_step_id AS step_id, s.named_step_id
 FROM page p
 LEFT JOIN tasker_workflow_steps s ON s.task_id = p.task_id AND s.state = 'pending'
-    AND s.unfinished_parents = 0 AND p.processing_core_id = :core_id AND NOT p.paused
+    AND s.unfinished_parents = 0 AND NOT p.paused
 ORDER BY p.priority DESC, p.task_id, s.workflow_step_id;

@@ -26,7 +26,13 @@ class Task(Base):
             unique=True,
             postgresql_where=text("identity IS NOT NULL"),
         ),
-        Index("ix_tasker_tasks_open", text("priority DESC"), "task_id", postgresql_where=_OPEN),
+        Index(
+            "ix_tasker_tasks_open",
+            "processing_core_id",
+            text("(- priority)"),
+            "task_id",
+            postgresql_where=_OPEN,
+        ),
         Index(
             "ix_tasker_tasks_parent_task_id",
             "parent_task_id",
