@@ -142,7 +142,7 @@ class World:
             endpoints=DataPlane(steps="inproc://steps", results="inproc://results"),
             make_uuid=self._ids.uuid7,
         )
-        self._tick = Tick(
+        self.ticking = Tick(
             self.state,
             self.tuning,
             answer=Answering(desk),
@@ -159,7 +159,7 @@ class World:
         """One tick as the engine makes it: commit, remember, send."""
         now = self.clock.now()
         with self.engine.begin() as connection:
-            ticked = self._tick.run(connection, received, now)
+            ticked = self.ticking.run(connection, received, now)
         ticked.changes.carry_out()
         for publication in ticked.outbox.publications:
             self.state.published[publication.batch_id] = now
