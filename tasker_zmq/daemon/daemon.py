@@ -133,6 +133,7 @@ class Daemon:
         settings, core_id = self._settings, CoreId(self._settings.core_id)
         lease = settings.heartbeat.core_lease_seconds
         give_up_at = self._clock.monotonic() + lease + 2
+        waiting = False
         while True:
             now = self._clock.now()
             with connections.translated(), self._database.begin() as connection:
@@ -152,7 +153,9 @@ class Daemon:
                     f"another daemon runs as core '{core_id}' on this database; stop it, or start "
                     "this one with --core-id and another name"
                 )
-            log(logger, logging.INFO, Event.DAEMON_STARTING, waiting_for="the core's lease")
+            if not waiting:
+                waiting = True
+                log(logger, logging.INFO, Event.DAEMON_STARTING, waiting_for="the core's lease")
             time.sleep(LEASE_WAIT_STEP_SECONDS)
             if self._stop_asked:
                 raise TaskerError("stopped while waiting for the core's name")
