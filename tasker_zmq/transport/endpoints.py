@@ -1,6 +1,7 @@
 """Endpoints: binding with the refusals spelled out, and locks that keep ipc paths from theft."""
 
 import fcntl
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -20,15 +21,16 @@ class EndpointLock:
         path = endpoint.removeprefix(IPC)
         if not endpoint.startswith(IPC) or path.startswith("@") or path == "*":
             return
-        lock = Path(path + ".lock")
-        lock.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = lock.open("a")
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.close()
+            self._file = _locked(Path(path + ".lock"))
+        except BlockingIOError:
             raise UnreachableError(
                 f"cannot bind {endpoint}: another process has it; stop that, or take another path"
+            ) from None
+        except OSError as error:
+            raise UnreachableError(
+                f"cannot bind {endpoint}: {error.strerror}: {error.filename}; take a path in a "
+                "folder that this user may write to"
             ) from None
 
     def release(self) -> None:
@@ -37,6 +39,22 @@ class EndpointLock:
                 Path(self._file.name).unlink()
             self._file.close()
             self._file = None
+
+
+def _locked(path: Path) -> IO[str]:
+    """`path` opened and locked; BlockingIOError if another process has the lock."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    while True:
+        file = path.open("a", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its last owner may have removed it since it was opened: then it guards nothing.
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 def bind(socket: "zmq.Socket[bytes]", endpoint: str, *, purpose: str) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import zmq
 
+from tasker_zmq.transport.cutting import cut_off
 from tasker_zmq.transport.sockets import DaemonSockets
 
 DRAIN_MAX = 1_000  # messages from one socket before the others are looked at again
@@ -37,6 +38,9 @@ class Receiver:
     def unsent(self, topic: bytes) -> None:
         """A publication found its peer's queue full and is tried again."""
 
+    def cut_off(self) -> None:
+        """A subscriber sent something that is no subscription; its connection was ended."""
+
 
 class IoLoop(threading.Thread):
     """Owns the sockets from `start` to `stop`; frames to send may come from any thread."""
@@ -52,6 +56,7 @@ class IoLoop(threading.Thread):
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._stopping = threading.Event()
+        self._mistaken = False
         self.turns = 0
         self.failure: BaseException | None = None
 
@@ -62,13 +67,14 @@ class IoLoop(threading.Thread):
         self.wake()
 
     def wake(self) -> None:
-        with suppress(BlockingIOError):
+        with suppress(OSError):  # full: it wakes up anyway; closed: there is nobody to wake
             self._wake_in.send(b"\0")
 
     def stop(self) -> None:
         self._stopping.set()
         self.wake()
-        self.join()
+        if self.is_alive():
+            self.join()
         self._sockets.close()
         self._wake_in.close()
         self._wake_out.close()
@@ -90,6 +96,8 @@ class IoLoop(threading.Thread):
             if room != reading:
                 self._read_more(poller, wanted=room)
                 reading = room
+            if not room:
+                self._stay_reachable()
             waiting = self._postponed or not room
             ready = dict(poller.poll(RETRY_MS if waiting else None))
             self.turns += 1
@@ -97,7 +105,7 @@ class IoLoop(threading.Thread):
                 with suppress(BlockingIOError):
                     self._wake_out.recv(4_096)
             if self._sockets.steps in ready:
-                self._drain(self._sockets.steps, self._subscription)
+                self._read_subscriptions()
             if self._sockets.results in ready:
                 self._drain(self._sockets.results, self._receiver.result)
             if self._sockets.commands in ready:
@@ -112,6 +120,11 @@ class IoLoop(threading.Thread):
             elif socket in poller:
                 poller.unregister(socket)
 
+    def _stay_reachable(self) -> None:
+        """Let sockets that are not read greet new peers: one that nobody looks at is deaf."""
+        for socket in (self._sockets.results, self._sockets.commands):
+            socket.getsockopt(zmq.EVENTS)
+
     def _drain(self, socket: "zmq.Socket[bytes]", take: Callable[[Frames], None]) -> None:
         for _ in range(DRAIN_MAX):
             try:
@@ -120,10 +133,32 @@ class IoLoop(threading.Thread):
                 return
             take(frames)
 
-    def _subscription(self, frames: Frames) -> None:
-        if len(frames) != 1 or not frames[0] or frames[0][0] > SUBSCRIBE:
-            return  # a subscriber may send anything upstream; only subscriptions mean something
-        subscribed, topic = frames[0][0] == SUBSCRIBE, frames[0][1:]
+    def _read_subscriptions(self) -> None:
+        for _ in range(DRAIN_MAX):
+            try:
+                frame = self._sockets.steps.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                self._mistaken = False
+                return
+            self._read_subscription(frame)
+
+    def _read_subscription(self, frame: zmq.Frame) -> None:
+        """Grant, or refuse, what one subscriber asks for.
+
+        With XPUB_MANUAL a grant goes to the peer of the message read last; but libzmq 4.3.5 takes
+        the next subscriber's place for any other message, and is wrong until all have been read.
+        Whoever sends such things is cut off, and so are those whose grant would go astray: they
+        subscribe again when they have connected again.
+        """
+        said = frame.bytes
+        if not said or said[0] > SUBSCRIBE or frame.more:
+            self._mistaken = True
+            if cut_off(frame, self._sockets.steps_endpoint):
+                self._receiver.cut_off()
+            return
+        subscribed, topic = said[0] == SUBSCRIBE, said[1:]
+        if self._mistaken and subscribed and cut_off(frame, self._sockets.steps_endpoint):
+            return
         if self._receiver.subscription(topic, subscribed=subscribed):
             option = zmq.SUBSCRIBE if subscribed else zmq.UNSUBSCRIBE
             self._sockets.steps.setsockopt(option, topic)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import zmq
 
+from tasker_zmq.errors import UnreachableError
 from tasker_zmq.transport.endpoints import EndpointLock, bind
 
 SUBSCRIPTION_BYTES_MAX = 1_024
@@ -51,8 +52,10 @@ class DaemonSockets:
         limits: SocketLimits,
     ) -> None:
         self._open: list[Socket[bytes]] = []
-        self._locks = [EndpointLock(endpoint) for endpoint in endpoints.bound]
+        self._locks: list[EndpointLock] = []
         try:
+            for endpoint in endpoints.bound:
+                self._locks.append(EndpointLock(endpoint))
             self.steps = self._publisher(context, limits)
             self.results = self._subscriber(context, limits, topics)
             self.commands = self._router(context, limits)
@@ -60,7 +63,7 @@ class DaemonSockets:
             self.results_endpoint = bind(self.results, endpoints.results, purpose="results")
             self.commands_endpoint = bind(self.commands, endpoints.commands, purpose="commands")
             for endpoint in endpoints.results_connect:
-                self.results.connect(endpoint)
+                self._connect(endpoint)
         except BaseException:
             self.close()
             raise
@@ -106,6 +109,15 @@ class DaemonSockets:
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         socket.setsockopt(zmq.MAXMSGSIZE, limits.command_bytes_max + SLACK_BYTES)
         return socket
+
+    def _connect(self, endpoint: str) -> None:
+        try:
+            self.results.connect(endpoint)
+        except zmq.ZMQError as error:
+            raise UnreachableError(
+                f"'{endpoint}' is no address to connect to ({error}); mend "
+                "endpoints.results_connect, such as tcp://10.0.0.7:5556"
+            ) from None
 
     def close(self) -> None:
         for socket in self._open:
