@@ -319,10 +319,21 @@ class World:
         raise StillOpenError(f"after {ticks_max} ticks open are {self.open_steps()}")
 
     @property
-    def at_rest(self) -> bool:
+    def quiet(self) -> bool:
+        """Whether nothing is under way: no batch is open or unsettled, no step may or will move."""
         if self.state.deadlines or self.state.unreconciled:
             return False
-        return not self.rows("SELECT 1 FROM tasker_tasks WHERE completed_at IS NULL LIMIT 1")
+        return not self.rows(
+            "SELECT 1 FROM tasker_workflow_steps s JOIN tasker_tasks t USING (task_id) "
+            "WHERE t.completed_at IS NULL AND (s.state IN ('in_progress', 'waiting_for_retry') "
+            "OR (s.state = 'pending' AND s.unfinished_parents = 0)) LIMIT 1"
+        )
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it is quiet, and every task is over."""
+        open_tasks = "SELECT 1 FROM tasker_tasks WHERE completed_at IS NULL LIMIT 1"
+        return self.quiet and not self.rows(open_tasks)
 
     def open_steps(self) -> list[tuple[Any, ...]]:
         found = self.rows(
