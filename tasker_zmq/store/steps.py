@@ -1,6 +1,6 @@
 """Steps and their tasks: loading what results name, applying outcomes, creating, sweeping."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -105,6 +105,11 @@ def _ready(row: Row) -> ReadyStep:
     )
 
 
+def _in_order(ready: Iterable[ReadyStep]) -> tuple[ReadyStep, ...]:
+    """Oldest first: what a statement returns comes in the order of its plan."""
+    return tuple(sorted(ready, key=lambda step: step.step_id))
+
+
 def load_named(
     connection: Connection, *, batch_uuids: Sequence[str], step_ids: Sequence[int | None]
 ) -> Sequence[Row]:
@@ -141,7 +146,7 @@ def apply(connection: Connection, moves: Sequence[Move], *, now: datetime) -> Mo
     if moved != len(moves):
         raise StaleWriteError(f"{len(moves)} steps were to move, {moved} did")
     return Moved(
-        ready=tuple(_ready(row) for row in returned if row.kind == "ready"),
+        ready=_in_order(_ready(row) for row in returned if row.kind == "ready"),
         blocked=tuple(row.task_id for row in returned if row.kind == "blocked"),
         finished=tuple(row.task_id for row in returned if row.kind == "finished"),
     )
@@ -190,7 +195,7 @@ def create(
     )
     return Created(
         task_ids=frozenset(row.task_id for row in returned if row.kind == "created"),
-        ready=tuple(_ready(row) for row in returned if row.kind == "ready"),
+        ready=_in_order(_ready(row) for row in returned if row.kind == "ready"),
     )
 
 
