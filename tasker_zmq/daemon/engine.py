@@ -3,11 +3,12 @@
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import read
@@ -59,6 +60,7 @@ class EngineThread(threading.Thread):
         self._tuning = parts.tuning
         self._clock = parts.clock
         self._stopping = threading.Event()
+        self._connection: Connection | None = None
         self.ticks = 0
         self.away = False
         self.failure: BaseException | None = None
@@ -78,6 +80,8 @@ class EngineThread(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - the daemon looks at it and ends
             self.failure = error
             log(logger, logging.CRITICAL, Event.TICK_FAILED, error=repr(error), fatal=True)
+        finally:
+            self._drop_connection()
 
     def _patience(self) -> float:
         now = self._clock.now()
@@ -127,8 +131,8 @@ class EngineThread(threading.Thread):
         except CoreLostError:
             raise
         except Exception as error:
-            if is_away(error) or not inbox:
-                raise
+            if is_away(error) or is_conflict(error) or not inbox:
+                raise  # a lock that somebody holds is no message's fault, however long it lasts
             log(logger, logging.WARNING, Event.TICK_FAILED, error=repr(error)[:300])
             logger.debug("tick failed", exc_info=error)
             self._run_tick([])  # if even this fails, the fault lies in no message
@@ -143,7 +147,7 @@ class EngineThread(threading.Thread):
         for tries_left in reversed(range(CONFLICT_TRIES)):
             now = self._clock.now()
             try:
-                with self._parts.database.begin() as connection:
+                with self._transaction() as connection:
                     ticked = self._parts.tick.run(connection, inbox, now)
                 break
             except Exception as error:
@@ -158,6 +162,28 @@ class EngineThread(threading.Thread):
                 self._state.published[publication.batch_id] = now
             self._parts.send(ticked.outbox)
 
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        """On one connection that is kept: fetching one for each tick costs as much as a statement.
+
+        After any failure it is thrown away, whatever state it may be in.
+        """
+        if self._connection is None:
+            self._connection = self._parts.database.connect()
+        try:
+            with self._connection.begin():
+                yield self._connection
+        except BaseException:
+            self._drop_connection()
+            raise
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(Exception):
+                connection.invalidate()
+            connection.close()
+
     def _bury(self, received: Received, error: Exception) -> None:
         """Keep one poisonous message in the ledger, or tell the sender of a poisonous command."""
         log(logger, logging.ERROR, Event.MESSAGE_POISONOUS, error=repr(error)[:300])
@@ -165,7 +191,7 @@ class EngineThread(threading.Thread):
             self._parts.send(Outbox(letters=[self._apologise(received)]))
         elif isinstance(received, ReceivedResult):
             row = ledger.poison_row(b" ".join(received.frames), repr(error))
-            with self._parts.database.begin() as connection:
+            with self._transaction() as connection:
                 ledger_store.record(
                     connection, [row], core_id=self._state.core_id, now=self._clock.now()
                 )
