@@ -18,6 +18,9 @@ from tasker_zmq.transport.loop import Frames, Receiver
 
 logger = logging.getLogger(__name__)
 
+# Seed workers ask for the word alone, careful ones with the space that ends a topic.
+LEGACY_WISHES = (topics.LEGACY_STEPS_TOPIC, topics.STEPS.encode())
+
 COMMAND_FRAMES_MIN = 2  # identity and JSON
 COMMAND_FRAMES_MAX = 3  # identity, perhaps an empty delimiter, JSON
 
@@ -73,7 +76,7 @@ class FrontDesk(Receiver):
             self._send(answer_question(*found, self._snapshot(), core_id=self._core_id))
 
     def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
-        if topic == topics.LEGACY_STEPS_TOPIC:
+        if topic in LEGACY_WISHES:
             return self._legacy_subscription(subscribed=subscribed)
         if topic not in self.granted:
             self._subscribers.pop(topic, None)
@@ -84,6 +87,10 @@ class FrontDesk(Receiver):
         self._subscribers[topic] = max(0, self._subscribers[topic] + (1 if subscribed else -1))
         self._mailbox.put(SubscriptionSeen(topic, self._subscribers[topic] > 0))
         return True
+
+    def narrowed(self, topic: bytes) -> bytes:
+        """A bare `steps` would also be the beginning of every session's topic."""
+        return topics.LEGACY_STEPS_TOPIC if topic in LEGACY_WISHES else topic
 
     def _legacy_subscription(self, *, subscribed: bool) -> bool:
         """At most one: work that is broadcast would be run by every subscriber."""

@@ -20,8 +20,9 @@ from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.upkeep import CoreLostError, next_due
-from tasker_zmq.store import ledger as ledger_store
+from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.connection import is_away, is_conflict
+from tasker_zmq.store.ledger import Recording
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
@@ -192,9 +193,8 @@ class EngineThread(threading.Thread):
         elif isinstance(received, ReceivedResult):
             row = ledger.poison_row(b" ".join(received.frames), repr(error))
             with self._transaction() as connection:
-                ledger_store.record(
-                    connection, [row], core_id=self._state.core_id, now=self._clock.now()
-                )
+                received_row = Recording(entries=[row], core_id=self._state.core_id)
+                step_store.apply(connection, [], received_row, now=self._clock.now())
 
     def _apologise(self, received: ReceivedCommand) -> Letter:
         core_id = self._state.core_id

@@ -10,10 +10,9 @@ from collections import deque
 
 from tasker_zmq.pipeline.inbox import Received
 
-
 # The last result of a batch and its completion arrive a moment apart: waiting that moment, once and
 # only when the engine was idle, makes them one transaction instead of two.
-GATHER_SECONDS = 0.0003
+GATHER_SECONDS = 0.00015
 GATHER_BELOW = 4
 
 

@@ -30,6 +30,7 @@ from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import ledger as ledger_store
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
+from tasker_zmq.store.ledger import Recording
 from tasker_zmq.store.steps import Move, Moved, ReadyStep
 
 CONSISTENT = ReconciliationStatus.CONSISTENT.value
@@ -132,21 +133,18 @@ class _Pass:
 
     def _write(self, findings: Findings) -> None:
         """Write what was found, then read what follows from it."""
-        if findings.moves:
-            self._moved.append(
-                step_store.apply(self._turn.connection, findings.moves, now=self._turn.now)
-            )
-            self._turn.changes.then(lambda: _note_retries(self._turn.state, findings.moves))
         views = findings.views.batches.values()
         rows, arrows = accounts.rows(views)
-        ledger_store.record(
-            self._turn.connection,
-            findings.ledger_rows,
-            rows,
+        recording = Recording(
+            entries=findings.ledger_rows,
+            accounts=rows,
             arrows=arrows,
             core_id=self._turn.state.core_id,
-            now=self._turn.now,
         )
+        self._moved.append(
+            step_store.apply(self._turn.connection, findings.moves, recording, now=self._turn.now)
+        )
+        self._turn.changes.then(partial(_note_retries, self._turn.state, findings.moves))
         ledger_store.write_dead_letters(
             self._turn.connection, findings.dead_letters, now=self._turn.now
         )

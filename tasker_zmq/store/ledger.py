@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -39,20 +39,26 @@ class DeadLetterRow:
     fingerprint: str
 
 
-def record(
-    connection: Connection,
-    entries: Sequence[LedgerRow],
-    accounts: Sequence[BatchAccount] = (),
-    *,
-    arrows: Sequence[BatchArrow] = (),
-    core_id: CoreId,
-    now: datetime,
-) -> None:
-    """Insert the rows, in the order in which the messages came, and what they add to batches."""
-    if not entries and not accounts:
-        return
-    values = {**_entries(entries), **_accounts(accounts), **_arrows(arrows)}
-    run(connection, "record_results", {**values, "core_id": core_id, "now": now})
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """What a tick received: ledger rows in the order of arrival, and what they add to batches."""
+
+    entries: Sequence[LedgerRow] = ()
+    accounts: Sequence[BatchAccount] = ()
+    arrows: Sequence[BatchArrow] = ()
+    core_id: CoreId | None = None
+
+    def values(self) -> dict[str, Any]:
+        """Parameters of apply_results."""
+        return {
+            **_entries(self.entries),
+            **_accounts(self.accounts),
+            **_arrows(self.arrows),
+            "core_id": self.core_id,
+        }
+
+
+NOTHING_RECEIVED: Final = Recording()
 
 
 def _entries(entries: Sequence[LedgerRow]) -> dict[str, list[Any]]:

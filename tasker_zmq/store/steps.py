@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text
 
 from tasker_zmq.domain.ids import CoreId, NamedStepId, NamedTaskId, StepId, TaskId
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.errors import StaleWriteError
+from tasker_zmq.store.ledger import NOTHING_RECEIVED, Recording
 from tasker_zmq.store.statements import Row, rows, run
 from tasker_zmq.store.tables import Task
 
@@ -121,26 +123,21 @@ def load_named(
     )
 
 
-def apply(connection: Connection, moves: Sequence[Move], *, now: datetime) -> Moved:
-    """Move the steps and carry the consequences; StaleWriteError unless all of them moved."""
-    if not moves:
+def apply(
+    connection: Connection,
+    moves: Sequence[Move],
+    recording: Recording = NOTHING_RECEIVED,
+    *,
+    now: datetime,
+) -> Moved:
+    """Move the steps, carry the consequences, record what was received.
+
+    Raises StaleWriteError unless all of the steps moved.
+    """
+    if not moves and recording is NOTHING_RECEIVED:
         return Moved()
     returned = rows(
-        connection,
-        "apply_outcomes",
-        {
-            "step_ids": [move.step_id for move in moves],
-            "from_states": [move.from_state.value for move in moves],
-            "to_states": [move.to_state.value for move in moves],
-            "events": [move.event.value for move in moves],
-            "results": [move.results for move in moves],
-            "errors": [move.error for move in moves],
-            "next_attempts": [move.next_attempt_at for move in moves],
-            "worker_names": [move.worker_name for move in moves],
-            "uncharged": [move.uncharged for move in moves],
-            "lost": [move.lost for move in moves],
-            "now": now,
-        },
+        connection, "apply_results", {**_moves(moves), **recording.values(), "now": now}
     )
     moved = sum(1 for row in returned if row.kind == "moved")
     if moved != len(moves):
@@ -150,6 +147,21 @@ def apply(connection: Connection, moves: Sequence[Move], *, now: datetime) -> Mo
         blocked=tuple(row.task_id for row in returned if row.kind == "blocked"),
         finished=tuple(row.task_id for row in returned if row.kind == "finished"),
     )
+
+
+def _moves(moves: Sequence[Move]) -> dict[str, list[Any]]:
+    return {
+        "step_ids": [move.step_id for move in moves],
+        "from_states": [move.from_state.value for move in moves],
+        "to_states": [move.to_state.value for move in moves],
+        "events": [move.event.value for move in moves],
+        "results": [move.results for move in moves],
+        "errors": [move.error for move in moves],
+        "next_attempts": [move.next_attempt_at for move in moves],
+        "worker_names": [move.worker_name for move in moves],
+        "uncharged": [move.uncharged for move in moves],
+        "lost": [move.lost for move in moves],
+    }
 
 
 def counts(connection: Connection, task_ids: Sequence[TaskId]) -> dict[TaskId, StepCounts]:

@@ -253,7 +253,9 @@ class SentBatch:
             execution_time_ms=1.5,
             raw_text=raw,
         )
-        ledger.record(story.connection, [row], core_id=CORE, now=story.now)
+        steps.apply(
+            story.connection, [], ledger.Recording(entries=[row], core_id=CORE), now=story.now
+        )
 
     def completion(self, *, agrees: bool = True) -> None:
         view = self._view()
@@ -271,7 +273,9 @@ class SentBatch:
             raw_text=orjson.dumps({**said, "step_summaries": []}).decode(),
         )
         story = self._story
-        ledger.record(story.connection, [row], core_id=CORE, now=story.now)
+        steps.apply(
+            story.connection, [], ledger.Recording(entries=[row], core_id=CORE), now=story.now
+        )
         found = StoredDifference(
             batch_id=self.batch_id,
             step_id=None,
@@ -340,7 +344,8 @@ class SentBatch:
     def _write(self, view: BatchView) -> None:
         rows, arrows = accounts.rows([view])
         story = self._story
-        ledger.record(story.connection, [], rows, arrows=arrows, core_id=CORE, now=story.now)
+        recording = ledger.Recording(accounts=rows, arrows=arrows, core_id=CORE)
+        steps.apply(story.connection, [], recording, now=story.now)
         self._state = view.state
         self._transitions += len(arrows)
         self._counts = {
