@@ -31,6 +31,10 @@ class Receiver:
         """Whether to grant it."""
         raise NotImplementedError
 
+    def narrowed(self, topic: bytes) -> bytes:
+        """What is granted to whoever asks for `topic`: all of it, or less."""
+        return topic
+
     def room(self) -> bool:
         """Whether more results and commands may be read."""
         raise NotImplementedError
@@ -161,7 +165,7 @@ class IoLoop(threading.Thread):
             return
         if self._receiver.subscription(topic, subscribed=subscribed):
             option = zmq.SUBSCRIBE if subscribed else zmq.UNSUBSCRIBE
-            self._sockets.steps.setsockopt(option, topic)
+            self._sockets.steps.setsockopt(option, self._receiver.narrowed(topic))
 
     def _send(self) -> None:
         while self._letters:
