@@ -8,6 +8,7 @@ from typing import Protocol
 
 import pytest
 
+from tests.processes.rig import Witness
 from tests.processes.running import (
     PURPOSES,
     Program,
@@ -56,6 +57,12 @@ def short_folder() -> Iterator[Path]:
     """Where sockets can live: names of Unix sockets are short, pytest's folders are not."""
     with tempfile.TemporaryDirectory(prefix="tz-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def witness(short_folder: Path) -> Witness:
+    """The file into which steps of rig.WORKLOAD write that they ran."""
+    return Witness(short_folder / "witness")
 
 
 def _endpoints(core_id: str, transport: str, folder: Path) -> dict[str, str]:

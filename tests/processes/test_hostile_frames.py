@@ -1,0 +1,401 @@
+"""Whatever is thrown at a daemon's sockets: it lives, it says what it took, and work goes on."""
+
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import zmq
+
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.limits import WireLimits
+from tests.processes.conftest import StartDaemon, StartWorker
+from tests.processes.running import Client, RunningDaemon, eventually
+
+pytestmark = pytest.mark.slow
+
+WAIT_MS = 30_000
+RESULT_BYTES_MAX = WireLimits().result_bytes_max
+RESULT_TOPICS = {b"partial_result ", b"batch_completion ", b"batch_error ", b"results "}
+LEDGER = "tasker_step_execution_batch_received_results"
+STRANGE_BATCH = "0199a3c4-5d6e-7f80-9a1b-2c3d4e5f6071"
+
+TRIPLING = """
+from tasker_zmq import step, workflow
+
+@step
+def triple(number):
+    return number * 3
+
+@step(after=triple)
+def show(triple):
+    return {"shown": triple}
+
+tripling = workflow("tests/tripling@1.0.0", show)
+"""
+
+
+def partial(**fields: Any) -> bytes:
+    said = {"batch_id": STRANGE_BATCH, "step_id": 1, "status": "completed", **fields}
+    return b"partial_result " + msgspec.json.encode(said)
+
+
+# Frames on the result socket with the reason that the ledger must give; None: readable, but of a
+# batch that nobody sent.
+RESULT_CORPUS: list[tuple[list[bytes], str | None]] = [
+    ([b"partial_result "], "not_json"),
+    ([b"partial_result {"], "not_json"),
+    ([b"partial_result \xff\xfe\x00\x01"], "not_utf8"),
+    ([b"partial_result " + b"\x00" * 100], "nul_byte"),
+    ([b"partial_result null"], "invalid"),
+    ([b"partial_result []"], "invalid"),
+    ([b"partial_result {}"], "invalid"),
+    ([b'partial_result {"message_type":"\xc3\xa9","batch_id":1}'], "invalid"),
+    ([b"partial_result " + b"[" * 100_000], "too_deep"),
+    ([b"partial_result " + b'{"a":' * 500 + b"1" + b"}" * 500], "too_deep"),
+    ([b"partial_result " + b'"' + b'\\"' * 400_000], "not_json"),
+    ([b"partial_result " + b" " * (RESULT_BYTES_MAX + 1)], "too_large"),
+    ([b"batch_completion " + partial()[15:]], "invalid"),
+    ([b"results []"], "invalid"),
+    ([b"results ", b"\x00"], "nul_byte"),
+    ([b"partial_result \x00", b"{}"], "bad_topic"),
+    ([b"partial_result \xff", b"{}"], "bad_topic"),
+    ([b"partial_result ", b"{}", b"{}"], "frame_count"),
+    ([b"partial_result "] + [b""] * 5_000, "frame_count"),
+    ([b'batch_completion {"batch_id":"b","total_steps":1e999}'], "huge_number"),
+    ([partial(output=0)[:-2] + b"NaN}"], "not_json"),
+    ([partial(output=0)[:-2] + b"1" * 5_000 + b"}"], "huge_number"),
+    ([partial(output=0)[:-2] + b'"\\ud800"}'], "lone_surrogate"),
+    ([partial(output=0)[:-2] + b'"\\u0000"}'], "nul_byte"),
+    ([partial(step_id=1 << 63)], "huge_number"),
+    ([partial(worker_id="x" * 100_000, status="y" * 100_000)], None),
+    ([partial(step_id=-(1 << 63), sequence=(1 << 63) - 1, resend=-1)], None),
+    ([partial(batch_id="batch_12345_1706039072")], None),
+    ([partial(batch_id="'; DROP TABLE tasker_tasks; --", session_id="%s\\x00")], None),
+    ([partial(status="done", execution_time_ms=-1e308)], None),
+    ([partial(status="completed", session_id="0199a3c4-0000-7abc-8def-0123456789ab")], None),
+    ([partial(error={"message": "m" * 50_000, "retry_after_seconds": 1e300})], None),
+    ([b'batch_error {"batch_id":"b","error":{}}'], None),
+    ([b'results {"batch_id":"b","results":[]}'], None),
+]
+
+# Frames on the command socket, behind the dealer's identity, with the code of the answer.
+COMMAND_CORPUS: list[tuple[list[bytes], str]] = [
+    ([b""], "not_json"),
+    ([b"{"], "not_json"),
+    ([b"\xff"], "not_utf8"),
+    ([b"\x00"], "nul_byte"),
+    ([b"null"], "invalid"),
+    ([b"{}"], "invalid"),
+    ([b"[" * 100_000], "too_deep"),
+    ([b" " * ((1 << 20) + 1)], "too_large"),
+    ([b'{"command_id":1e999}'], "huge_number"),
+    ([b'{"command_id":"\\udfff"}'], "lone_surrogate"),
+    ([b"one", b"two", b"three"], "not_json"),
+    ([b"{}"] * 1_000, "not_json"),
+]
+
+
+def commands_of_all_kinds() -> Iterator[tuple[str, object, str]]:
+    """Well-formed envelopes with hostile contents, and the code of the answer."""
+    yield "os.system", {"command": "true"}, "unknown_command"
+    yield "__class__", {}, "unknown_command"
+    yield "é" * 10_000, {}, "unknown_command"
+    yield "GetTask", {}, "invalid"
+    yield "GetTask", {"task_id": "1; DROP TABLE tasker_tasks"}, "invalid"
+    yield "GetTask", {"task_id": (1 << 63) - 1}, "not_found"
+    yield "WorkerHeartbeat", {"session_id": "x" * 10_000}, "unknown_session"
+    yield "RegisterWorker", {"worker_name": "../../etc/passwd"}, "invalid"
+    yield "RegisterWorker", {"worker_name": "w", "handlers": ["os.system('true')"]}, "invalid"
+    loud = {"max_concurrent_steps": 1 << 62}
+    yield "RegisterWorker", {"worker_name": "w", "metadata": loud}, "invalid"
+    old = {"worker_name": "w", "protocol_versions": ["9.9"]}
+    yield "RegisterWorker", old, "unsupported_protocol"
+    task = {"namespace": "tests", "name": "tripling", "version": "1.0.0"}
+    yield "InitializeTask", {"task_request": {**task, "context": []}}, "invalid"
+    yield "InitializeTask", {"task_request": {**task, "name": "'; --"}}, "not_found"
+
+
+@pytest.fixture
+def served(daemon: StartDaemon, worker: StartWorker) -> RunningDaemon:
+    """A daemon on TCP with a worker that triples."""
+    running = daemon(transport="tcp")
+    worker(running, TRIPLING)
+    return running
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[int, str], "zmq.Socket[bytes]"]]:
+    """Makes sockets that are connected, and closes them."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    made: list[zmq.Socket[bytes]] = []
+
+    def make(kind: int, endpoint: str) -> "zmq.Socket[bytes]":
+        made.append(context.socket(kind))
+        made[-1].setsockopt(zmq.LINGER, 0)
+        made[-1].connect(endpoint)
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+    context.term()
+
+
+Connect = Callable[[int, str], "zmq.Socket[bytes]"]
+
+
+def publisher_to(running: RunningDaemon, connect: Connect) -> "zmq.Socket[bytes]":
+    """A result socket to which the daemon has subscribed."""
+    made = connect(zmq.XPUB, running.endpoints["results"])
+    heard: set[bytes] = set()
+    while heard != RESULT_TOPICS:
+        assert made.poll(WAIT_MS), "the daemon did not subscribe"
+        heard.add(made.recv()[1:])
+    return made
+
+
+def prove_that_work_flows(running: RunningDaemon) -> None:
+    running.check()
+    with running.client() as client:
+        task_id = client.submit("tests/tripling@1.0.0", {"number": 14})
+    steps = {each["name"]: each for each in running.await_task(task_id)["steps"]}
+    assert steps["show"]["results"] == {"shown": 42}
+    assert "Traceback" not in running.said
+
+
+def ledger(running: RunningDaemon) -> list[dict[str, Any]]:
+    """The rows of messages that are not of the tripling worker, oldest first."""
+    return running.rows(
+        f"SELECT message_type, verdict, processing_errors, raw_message_json::text AS text, "  # noqa: S608
+        f"raw_bytes FROM {LEDGER} WHERE batch_id IS NULL ORDER BY received_at, id"
+    )
+
+
+def test_each_hostile_result_is_one_row_of_the_ledger_and_work_goes_on(
+    served: RunningDaemon, connect: Connect
+) -> None:
+    publisher = publisher_to(served, connect)
+    for frames, _ in RESULT_CORPUS:
+        publisher.send_multipart(frames)
+    eventually(lambda: len(ledger(served)) >= len(RESULT_CORPUS), "all messages are in the ledger")
+    rows = ledger(served)
+    assert len(rows) == len(RESULT_CORPUS)
+    for (frames, reason), row in zip(RESULT_CORPUS, rows, strict=True):
+        raw = b" ".join(frames)
+        body = raw.partition(b" ")[2]
+        if reason is None:
+            assert row["verdict"] == "unknown_batch", frames
+            assert row["text"] == body.decode()
+            continue
+        assert (row["message_type"], row["verdict"]) == ("undecodable", "rejected"), frames
+        assert row["processing_errors"]["reason"] == reason, frames
+        if row["text"] is None:
+            assert bytes(row["raw_bytes"]) == raw[:4_096]
+        else:
+            assert row["text"] == body.decode()
+    prove_that_work_flows(served)
+
+
+def test_each_hostile_command_is_answered_and_work_goes_on(served: RunningDaemon) -> None:
+    with served.client() as client:
+        for frames, code in COMMAND_CORPUS:
+            client.send(*frames)
+            reply = client.receive()
+            assert reply.payload.type == "Error", frames
+            assert msgspec.json.decode(reply.payload.data)["code"] == code, frames
+        for command_type, request, code in commands_of_all_kinds():
+            assert client.refusal(command_type, request).code == code, (command_type, request)
+    prove_that_work_flows(served)
+
+
+def test_a_real_session_cannot_be_spoken_for_by_garbage(
+    served: RunningDaemon, connect: Connect
+) -> None:
+    """Foreign sessions, and results of steps that a batch does not carry, change nothing."""
+    prove_that_work_flows(served)
+    found = served.rows(
+        "SELECT b.batch_uuid::text AS batch_id, s.workflow_step_id AS step_id "
+        "FROM tasker_step_execution_batches b "
+        "JOIN tasker_step_execution_batch_steps s USING (batch_id) ORDER BY b.batch_id"
+    )
+    before = served.rows("SELECT count(*) AS n FROM tasker_workflow_step_transitions")
+    publisher = publisher_to(served, connect)
+    sent = 0
+    for each in found:
+        for status in ("failed", "completed", "in_progress", "nonsense"):
+            publisher.send(partial(**each, status=status))
+            publisher.send(partial(**each, status=status, session_id="somebody-else"))
+            sent += 2
+    counting = "SELECT verdict, count(*) AS n FROM {} WHERE batch_id IS NOT NULL GROUP BY 1"
+
+    def verdicts() -> dict[str, int]:
+        return {row["verdict"]: row["n"] for row in served.rows(counting.format(LEDGER))}
+
+    eventually(lambda: verdicts().get("rejected", 0) >= sent, "all of them are rejected")
+    assert served.rows("SELECT count(*) AS n FROM tasker_workflow_step_transitions") == before
+    prove_that_work_flows(served)
+
+
+def test_junk_on_the_steps_socket_reaches_nobody_and_work_goes_on(
+    served: RunningDaemon, connect: Connect
+) -> None:
+    nosy = connect(zmq.XSUB, served.endpoints["steps"])
+    for junk in (b"", b"\x02", b"\x01", b"\x01steps.", b"\x01s", b"\x00", b"\xff" * 1_000):
+        nosy.send(junk)
+        nosy.send_multipart([junk, b"\x01", junk])
+    nosy.send(b"\x01" + b"x" * 1_000_000)
+    for _ in range(3):
+        nosy.send(b"\x07junk")
+        nosy.send(b"\x01")
+        prove_that_work_flows(served)
+    assert not nosy.poll(0)
+
+
+def test_the_health_socket_answers_whatever_is_asked(
+    served: RunningDaemon, connect: Connect
+) -> None:
+    asker = connect(zmq.REQ, served.endpoints["health"])
+    for question in ([b""], [b"\xff\x00"], [b"{}", b"{}", b""], [b"x" * 60_000]):
+        asker.send_multipart(question)
+        assert asker.poll(WAIT_MS)
+        assert json.loads(asker.recv())["status"] == "ok"
+    dealer = connect(zmq.DEALER, served.endpoints["health"])
+    for _ in range(100):
+        dealer.send(b"no empty frame before this")
+    dealer.send(b"x" * 1_000_000)
+    last = connect(zmq.REQ, served.endpoints["health"])
+    last.send(b"")
+    assert last.poll(WAIT_MS)
+    prove_that_work_flows(served)
+
+
+GREETINGS = {
+    "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200),
+    "zeros": bytes(10_000),
+    "noise": bytes(range(256)) * 100,
+    "half a greeting": b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f",
+    "greeting, then noise": b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48) + b"\xee" * 500,
+    "a frame of 8 EiB": b"\xff"
+    + bytes(8)
+    + b"\x7f\x03\x00NULL"
+    + bytes(48)
+    + b"\x06"
+    + b"\x7f" * 8,
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_bytes_that_are_no_zmtp_disturb_nobody(served: RunningDaemon, how: str) -> None:
+    left_open = []
+    for endpoint in served.endpoints.values():
+        port = int(endpoint.rpartition(":")[2])
+        for said in GREETINGS.values():
+            raw = socket.create_connection(("127.0.0.1", port))
+            raw.sendall(said)
+            left_open.append(raw)
+    prove_that_work_flows(served)
+    for raw in left_open:
+        if how == "reset":
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raw.close()
+    prove_that_work_flows(served)
+
+
+def test_frames_far_above_the_limits_end_their_own_connection_only(
+    served: RunningDaemon, connect: Connect
+) -> None:
+    publisher = publisher_to(served, connect)
+    publisher.send(b"partial_result " + b"x" * (RESULT_BYTES_MAX * 4))
+    with Client(served.endpoints["commands"]) as client:
+        client.send(b"x" * (8 << 20))
+        client.send(os.urandom(2 << 20), b"{}")
+    prove_that_work_flows(served)
+    assert ledger(served) == []
+
+
+def test_a_flood_of_garbage_does_not_keep_work_waiting(
+    served: RunningDaemon, connect: Connect
+) -> None:
+    """Every message of the flood is in the ledger, and a task runs meanwhile."""
+    publisher = publisher_to(served, connect)
+    publisher.setsockopt(zmq.SNDTIMEO, WAIT_MS)
+    flood = 3_000
+    for number in range(flood):
+        publisher.send(b"partial_result {%d" % number)
+    prove_that_work_flows(served)
+    counting = f"SELECT count(*) AS n FROM {LEDGER} WHERE message_type = 'undecodable'"  # noqa: S608
+    eventually(lambda: served.rows(counting) == [{"n": flood}], "the flood is in the ledger")
+
+
+def test_a_handler_class_is_a_word_and_never_imported(
+    daemon: StartDaemon, worker: StartWorker, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A template may name any handler; only what a worker registered is run, the rest waits."""
+    running = daemon()
+    worker(running, TRIPLING)
+    trace = tmp_path_factory.mktemp("trace")
+    (trace / "tasker_trap.py").write_text(f"open({str(trace / 'sprung')!r}, 'w').close()")
+    names = ["os.system", "subprocess.run", "builtins.eval", "tasker_trap.spring"]
+    with running.client() as client:
+        verdicts = client.ask(
+            "PublishTemplates",
+            {
+                "templates": [
+                    {
+                        "name": f"trap_{number}",
+                        "namespace_name": "tests",
+                        "version": "1.0.0",
+                        "step_templates": [{"name": "spring", "handler_class": name}],
+                    }
+                    for number, name in enumerate(names)
+                ]
+            },
+        )["verdicts"]
+        assert [each["verdict"] for each in verdicts] == ["published"] * len(names)
+        tasks = [
+            client.submit(f"tests/trap_{number}@1.0.0", {"command": f"touch {trace}/sprung"})
+            for number in range(len(names))
+        ]
+        prove_that_work_flows(running)
+        for task_id in tasks:
+            task = client.ask("GetTask", {"task_id": task_id})
+            assert [each["state"] for each in task["steps"]] == ["pending"]
+    assert sorted(each.name for each in trace.iterdir()) == ["tasker_trap.py"]
+
+
+def test_a_worker_outlives_whatever_a_daemon_is_made_to_send_it(
+    daemon: StartDaemon, worker: StartWorker
+) -> None:
+    """Contexts and outputs at the edge of what may be sent arrive, and come back."""
+    running = daemon()
+    source = TRIPLING.replace("number * 3", "number")
+    worker(running, source)
+    nested: Any = 0
+    for _ in range(55):
+        nested = [nested]
+    values = [
+        '\U0001f600 \\ud800 \\\\ " \x7f \u2028',
+        9_223_372_036_854_775_807,
+        1e308,
+        nested,
+        {"": {"a.b": None, "$": "\\u0041"}},
+        "x" * 500_000,
+    ]
+    for value in values:
+        with running.client() as client:
+            task_id = client.submit("tests/tripling@1.0.0", {"number": value})
+        steps = {each["name"]: each for each in running.await_task(task_id)["steps"]}
+        assert steps["show"]["results"] == {"shown": value}
+
+
+def test_the_corpus_is_refused_by_the_codec_for_the_same_reasons() -> None:
+    for frames, reason in RESULT_CORPUS:
+        found = codec.decode_result(frames, WireLimits())
+        assert getattr(found, "reason", None) == reason, frames[0][:60]
