@@ -14,10 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from tasker_zmq.errors import UnreachableError
 
 # A generic plan made while a table was still small must not stay a sequential scan for ever: every
-# hot statement finds its rows by key, so scans and the joins that need them are priced out.
+# hot statement finds its rows by key, so scans and the joins that need them are priced out. Bitmaps
+# too: they lose the order of an index, in which a LIMIT could stop early.
 _PLANS = (
-    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_mergejoin=off "
-    "-c random_page_cost=1.1 -c jit=off"
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off "
+    "-c enable_mergejoin=off -c random_page_cost=1.1 -c jit=off"
 )
 _RETRYABLE = ("40001", "40P01", "55P03")
 _AWAY = ("08", "57P0", "53")

@@ -18,8 +18,8 @@ SELECT e.batch_uuid::text AS batch_uuid, bs.workflow_step_id AS step_id, e.batch
     e.partial_results_received, e.final_completion_received, e.reconciliation_status,
     e.transitions AS batch_transitions, e.published_at, bs.id AS batch_step_id, h.workflow_step_id,
     h.task_id, h.named_step_id, h.state AS step_state, h.current_batch_id, h.attempts,
-    h.retry_limit, h.retryable, t.named_task_id
+    h.retry_limit, h.retryable,
+    (SELECT t.named_task_id FROM tasker_tasks t WHERE t.task_id = h.task_id) AS named_task_id
 FROM expired e
 JOIN tasker_step_execution_batch_steps bs USING (batch_id)
-JOIN held h USING (workflow_step_id)
-JOIN tasker_tasks t ON t.task_id = h.task_id;
+JOIN held h USING (workflow_step_id);

@@ -28,8 +28,7 @@ SELECT c.batch_uuid::text AS batch_uuid, c.step_id, b.batch_id, b.state AS batch
     b.final_completion_received, b.reconciliation_status, b.transitions AS batch_transitions,
     b.published_at, c.batch_step_id, s.workflow_step_id, s.task_id, s.named_step_id,
     s.state AS step_state, s.current_batch_id, s.attempts, s.retry_limit, s.retryable,
-    t.named_task_id
+    (SELECT t.named_task_id FROM tasker_tasks t WHERE t.task_id = s.task_id) AS named_task_id
 FROM carried c
 JOIN held_batches b USING (batch_id)
-LEFT JOIN held_steps s USING (workflow_step_id)
-LEFT JOIN tasker_tasks t ON t.task_id = s.task_id;
+LEFT JOIN held_steps s USING (workflow_step_id);
