@@ -36,45 +36,56 @@ def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
         return TemplateVerdict(
             full_name=name, verdict=REFUSED, problems=problems, warnings=warnings
         )
+    # What decides is the template without this daemon's defaults: a changed setting must not make
+    # the same workflow look changed. Rows that are published keep the defaults they were given.
+    own = digest(template)
     known = store.find(
         sitting.connection,
         namespace=template.namespace,
         name=template.name,
         version=template.version,
     )
-    if known is not None and known.template_digest == digest(template):
+    if known is not None and known.template_digest == own:
         return TemplateVerdict(full_name=template.full_name, verdict=UNCHANGED, warnings=warnings)
+    filled = load_mapping(
+        mapping,
+        source=name,
+        environment=sitting.desk.environment,
+        defaults=sitting.desk.tuning.step_defaults,
+    ).template
+    rows = definition(filled or template, template_digest=own)
     if known is None:
-        store.publish(sitting.connection, definition(template), now=sitting.now)
+        store.publish(sitting.connection, rows, now=sitting.now)
         return TemplateVerdict(full_name=template.full_name, verdict=PUBLISHED, warnings=warnings)
-    return _replace(sitting, known.named_task_id, template, warnings=warnings)
+    return _replace(sitting, known.named_task_id, rows, warnings=warnings)
 
 
 def _replace(
     sitting: Sitting,
     named_task_id: NamedTaskId,
-    template: TaskTemplate,
+    rows: NewDefinition,
     *,
     warnings: tuple[str, ...],
 ) -> TemplateVerdict:
+    full_name = f"{rows.namespace}/{rows.name}@{rows.version}"
     pinned = store.task_count(sitting.connection, named_task_id)
     if pinned:
         at_least = "at least " if pinned >= store.PINNED_COUNT_MAX else ""
         problem = (
-            f"{template.full_name} is published with other steps, and {at_least}{pinned} tasks are "
-            "pinned to them: give the changed workflow a new version"
+            f"{full_name} is published with other steps, and {at_least}{pinned} tasks are pinned "
+            "to them: give the changed workflow a new version"
         )
         return TemplateVerdict(
-            full_name=template.full_name, verdict=REFUSED, problems=(problem,), warnings=warnings
+            full_name=full_name, verdict=REFUSED, problems=(problem,), warnings=warnings
         )
-    store.replace(sitting.connection, named_task_id, definition(template), now=sitting.now)
+    store.replace(sitting.connection, named_task_id, rows, now=sitting.now)
     state = sitting.desk.state
     state.forget(named_task_id)
     sitting.changes.then(lambda: state.forget(named_task_id))
-    return TemplateVerdict(full_name=template.full_name, verdict=REPLACED, warnings=warnings)
+    return TemplateVerdict(full_name=full_name, verdict=REPLACED, warnings=warnings)
 
 
-def definition(template: TaskTemplate) -> NewDefinition:
+def definition(template: TaskTemplate, *, template_digest: str | None = None) -> NewDefinition:
     """A template as rows: steps in an order in which parents come first."""
     names = tuple(step.name for step in template.steps)
     parents = {step.name: step.depends_on for step in template.steps}
@@ -86,7 +97,7 @@ def definition(template: TaskTemplate) -> NewDefinition:
         version=template.version,
         description=template.description,
         template=dict(template.source),
-        template_digest=digest(template),
+        template_digest=template_digest or digest(template),
         input_schema=template.input_schema,
         steps=tuple(
             NewStepDefinition(

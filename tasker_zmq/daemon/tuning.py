@@ -1,5 +1,6 @@
 """Settings to the numbers that the stages are given."""
 
+from tasker_zmq.domain.template import Backoff, StepDefaults
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.settings import Settings
@@ -16,6 +17,17 @@ def limits_of(settings: Settings) -> WireLimits:
     )
 
 
+def defaults_of(settings: Settings) -> StepDefaults:
+    """What a step gets whose template says nothing; one limit for both dialects."""
+    return StepDefaults(
+        retry_limit=settings.retry.limit,
+        backoff=Backoff(
+            base_ms=settings.retry.backoff_base_ms, ceiling_ms=settings.retry.backoff_ceiling_ms
+        ),
+        timeout_seconds=settings.timeouts.step_seconds,
+    )
+
+
 def tuning_of(settings: Settings) -> Tuning:
     """The numbers of a tick."""
     return Tuning(
@@ -24,9 +36,11 @@ def tuning_of(settings: Settings) -> Tuning:
         credit_factor=settings.dispatch.credit_factor,
         jitter=settings.retry.jitter,
         heartbeat_interval_seconds=settings.heartbeat.interval_seconds,
+        session_suspect_seconds=settings.heartbeat.suspect_seconds,
         session_dead_seconds=settings.heartbeat.dead_seconds,
         timeout_grace_seconds=settings.timeouts.grace_seconds,
         completion_grace_seconds=settings.timeouts.completion_grace_seconds,
         sweep_seconds=settings.dispatch.sweep_seconds,
         core_lease_seconds=settings.heartbeat.core_lease_seconds,
+        step_defaults=defaults_of(settings),
     )

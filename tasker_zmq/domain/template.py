@@ -22,6 +22,14 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
     ceiling_ms: int = 30_000
 
 
+class StepDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step gets where its template says nothing; no `retry_limit`: its dialect's own."""
+
+    retry_limit: int | None = None
+    backoff: Backoff = Backoff()
+    timeout_seconds: float = 300.0
+
+
 class StepTemplate(msgspec.Struct, frozen=True, kw_only=True):
     """One step of a workflow, with the environment's overrides already applied."""
 

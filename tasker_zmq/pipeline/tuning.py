@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tasker_zmq.domain.template import StepDefaults
 from tasker_zmq.protocol.limits import WireLimits
 
 Chance = Callable[[], float]  # in [0, 1)
@@ -18,6 +19,7 @@ class Tuning:
     credit_factor: float = 2.0
     jitter: float = 0.5
     heartbeat_interval_seconds: float = 2.0
+    session_suspect_seconds: float = 6.0
     session_dead_seconds: float = 10.0
     timeout_grace_seconds: float = 5.0
     completion_grace_seconds: float = 5.0
@@ -26,4 +28,5 @@ class Tuning:
     recover_max: int = 500
     dispatch_max: int = 500
     core_lease_seconds: float = 10.0
+    step_defaults: StepDefaults = field(default_factory=StepDefaults)
     protocol_version: str = "2.0"

@@ -176,7 +176,7 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         key="heartbeat.suspect_seconds", kind=Kind.SECONDS, default=6.0, between=(0.1, _HOUR),
-        description="A worker silent for so long gets no new work.",
+        description="A worker silent for so long gets no new work until it is heard again.",
         effect="Raise it if healthy workers pause for long (garbage collection, full machines).",
     ),
     Setting(
@@ -196,19 +196,22 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         also_called=("retry.max_attempts", "retry.retry_limit", "retry.max_retries",
                      "retry.attempts"),
         description="Retries after the first try, for steps whose template gives none.",
-        effect="Better set it per step: total tries are one more than this.",
+        effect="Better set it per step: total tries are one more than this. What is published "
+        "already keeps what it had.",
     ),
     Setting(
         key="retry.backoff_base_ms", kind=Kind.MILLISECONDS, default=1_000,
         between=(0, 3_600_000),
         description="The wait before the first retry; it doubles with each one.",
-        effect="Raise it where what fails needs time to recover.",
+        effect="Better set it per step; raise it where what fails needs time to recover. What is "
+        "published already keeps what it had.",
     ),
     Setting(
         key="retry.backoff_ceiling_ms", kind=Kind.MILLISECONDS, default=30_000,
         between=(0, 86_400_000), also_called=("retry.max_backoff_ms",),
-        description="No wait before a retry is longer, unless the worker asked for it.",
-        effect="Raise it for steps that may wait for hours.",
+        description="No wait before a retry is longer, unless template or worker ask for it.",
+        effect="Raise it for steps that may wait for hours. What is published already keeps what "
+        "it had.",
     ),
     Setting(
         key="retry.jitter", kind=Kind.NUMBER, default=0.5, between=(0, 1),
@@ -218,7 +221,7 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
     Setting(
         key="timeouts.step_seconds", kind=Kind.SECONDS, default=300.0, between=(0.1, 30 * _DAY),
         description="How long a step may run whose template gives no timeout.",
-        effect="Better set it per step.",
+        effect="Better set it per step. What is published already keeps what it had.",
     ),
     Setting(
         key="timeouts.grace_seconds", kind=Kind.SECONDS, default=5.0, between=(0, _HOUR),
@@ -243,7 +246,8 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         key="templates.folder", kind=Kind.PATH, default="config/tasks",
-        description="The folder whose task templates are published when the daemon starts.",
+        description="The templates that `workflows validate` and `workflows publish` take when no "
+        "path is given.",
         effect="Point it at your own workflows.",
     ),
     Setting(

@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 from tasker_zmq.domain import graph
-from tasker_zmq.domain.template import StepTemplate, TaskTemplate
+from tasker_zmq.domain.template import StepDefaults, StepTemplate, TaskTemplate
 from tasker_zmq.templates.dialects import Dialect, dialect_of
 from tasker_zmq.templates.drafts import Draft, laid_over, resolved
 from tasker_zmq.templates.fields import (
@@ -27,13 +27,17 @@ DEFAULT_NAMESPACE: Final = "default"
 DEFAULT_VERSION: Final = "1.0.0"
 
 
-def assembled(source: dict[str, Any], findings: Findings, *, environment: str) -> TaskTemplate:
+def assembled(
+    source: dict[str, Any], findings: Findings, *, environment: str, defaults: StepDefaults
+) -> TaskTemplate:
     """The template as far as it can be read: to be used only if `findings` has no problem."""
     top = Section("", source, (), findings)
     dialect = dialect_of(top, older=OLDER, newer=NEWER)
     if dialect is not None:
         top.note_unused(dialect.task_keys)
-    steps = () if dialect is None else _steps(top, dialect, environment=environment)
+    steps: tuple[StepTemplate, ...] = ()
+    if dialect is not None:
+        steps = _steps(top, dialect, environment=environment, defaults=defaults)
     return TaskTemplate(
         namespace=_namespace(top),
         name=_name(top),
@@ -67,7 +71,9 @@ def _version(top: Section) -> str:
     return top.matching("version", pattern=VERSION, wanted=VERSION_WANTED) or DEFAULT_VERSION
 
 
-def _steps(top: Section, dialect: Dialect, *, environment: str) -> tuple[StepTemplate, ...]:
+def _steps(
+    top: Section, dialect: Dialect, *, environment: str, defaults: StepDefaults
+) -> tuple[StepTemplate, ...]:
     """The steps under the overrides of `environment`; those of the others are checked as well."""
     sections = top.sections(dialect.steps_key, label="step")
     if top.values[dialect.steps_key] in (None, []):
@@ -86,16 +92,25 @@ def _steps(top: Section, dialect: Dialect, *, environment: str) -> tuple[StepTem
     layers: dict[str, Overrides] = {"": {}} | read_overrides(top, dialect, named=named)
     chosen: tuple[StepTemplate, ...] = ()
     for name, above in layers.items():
-        steps = tuple(_resolved(draft, above, dialect) for draft in named.values())
+        steps = tuple(
+            _resolved(draft, above, dialect, defaults=defaults) for draft in named.values()
+        )
         if not name or name == environment:
             chosen = steps
     return chosen
 
 
-def _resolved(draft: Draft, above: Overrides, dialect: Dialect) -> StepTemplate:
+def _resolved(
+    draft: Draft, above: Overrides, dialect: Dialect, *, defaults: StepDefaults
+) -> StepTemplate:
     for layer in (*above.get(EVERY_STEP, ()), *above.get(draft.name or "", ())):
         draft = laid_over(draft, layer)
-    return resolved(draft, retry_limit=dialect.retry_limit, config_timeout=dialect.config_timeout)
+    return resolved(
+        draft,
+        retry_limit=dialect.retry_limit,
+        config_timeout=dialect.config_timeout,
+        defaults=defaults,
+    )
 
 
 def _named(drafts: list[Draft]) -> dict[str, Draft]:

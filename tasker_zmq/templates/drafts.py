@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from tasker_zmq.domain.ids import HandlerClass
-from tasker_zmq.domain.template import Backoff, BackoffKind, StepTemplate
+from tasker_zmq.domain.template import Backoff, BackoffKind, StepDefaults, StepTemplate
 from tasker_zmq.templates.fields import Section
 
 RETRY_LIMIT_MAX: Final = 100
@@ -19,8 +19,6 @@ BACKOFF_KINDS: Final[Mapping[str, BackoffKind]] = {
     "fixed": BackoffKind.CONSTANT,
     "none": BackoffKind.CONSTANT,
 }
-
-_USUAL: Final = StepTemplate(name="usual", handler_class=HandlerClass("usual"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +68,16 @@ def deep_merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str,
     return merged
 
 
-def resolved(draft: Draft, *, retry_limit: int, config_timeout: str | None) -> StepTemplate:
-    """The step; where it says nothing the dialect's defaults hold.
+def resolved(
+    draft: Draft, *, retry_limit: int, config_timeout: str | None, defaults: StepDefaults
+) -> StepTemplate:
+    """The step; where it says nothing the defaults hold, then the dialect's `retry_limit`.
 
     `config_timeout` is the key of the handler configuration that stands in for a timeout.
     """
     retryable = draft.retryable is not False
-    tries = draft.retry_limit if draft.retry_limit is not None else retry_limit
+    said = (draft.retry_limit, defaults.retry_limit)
+    tries = next((each for each in said if each is not None), retry_limit)
     timeout = draft.timeout_seconds
     if timeout is None and config_timeout is not None:
         timeout = _timeout_of_config(draft, config_timeout)
@@ -88,8 +89,8 @@ def resolved(draft: Draft, *, retry_limit: int, config_timeout: str | None) -> S
         description=draft.description or "",
         retryable=retryable,
         retry_limit=tries if retryable else 0,
-        backoff=_backoff(draft),
-        timeout_seconds=_USUAL.timeout_seconds if timeout is None else timeout,
+        backoff=_backoff(draft, defaults.backoff),
+        timeout_seconds=defaults.timeout_seconds if timeout is None else timeout,
         confirm_start=bool(draft.confirm_start),
     )
 
@@ -108,9 +109,8 @@ def _timeout_of_config(draft: Draft, key: str) -> float | None:
     return None
 
 
-def _backoff(draft: Draft) -> Backoff:
+def _backoff(draft: Draft, usual: Backoff) -> Backoff:
     """Where only one bound was given, the other gives way; two that contradict are refused."""
-    usual = Backoff()
     if draft.backoff == "none":
         return Backoff(kind=BackoffKind.CONSTANT, base_ms=0, ceiling_ms=0)
     floor, ceiling = draft.backoff_base_ms, draft.backoff_ceiling_ms

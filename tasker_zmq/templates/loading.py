@@ -1,7 +1,8 @@
 """Texts, files, folders and mappings from the wire -> templates or problems.
 
 Both dialects are read; see `older` and `newer` for what their words mean. The overrides of the
-chosen environment are applied, those of the others only checked.
+chosen environment are applied, those of the others only checked. Where a step says nothing, the
+`defaults` hold; without any, our own.
 """
 
 from collections.abc import Mapping
@@ -9,13 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tasker_zmq.domain.template import StepDefaults
 from tasker_zmq.templates.assembly import assembled
 from tasker_zmq.templates.document import BYTES_MAX, UnreadableError, read_document
 from tasker_zmq.templates.plain import NotPlainError, plain_copy
 from tasker_zmq.templates.problems import Findings, Loaded, Problem, Where, path_text, shown
 
 
-def load_text(text: str, *, source: str, environment: str) -> Loaded:
+def load_text(
+    text: str, *, source: str, environment: str, defaults: StepDefaults | None = None
+) -> Loaded:
     """One YAML document; `source` is the name that problems give it."""
     try:
         document = read_document(text)
@@ -23,18 +27,25 @@ def load_text(text: str, *, source: str, environment: str) -> Loaded:
         return _refused(source, error.line, error.message)
     findings = Findings(source, document.line_of)
     repeated = tuple(Problem(source, line, "", message) for line, message in document.repeated)
-    loaded = _load(document.root.value, findings, environment=environment)
+    loaded = _load(document.root.value, findings, environment=environment, defaults=defaults)
     if not repeated:
         return loaded
     return Loaded(None, (*repeated, *loaded.problems), loaded.warnings)
 
 
-def load_mapping(mapping: Mapping[str, Any], *, source: str, environment: str) -> Loaded:
+def load_mapping(
+    mapping: Mapping[str, Any],
+    *,
+    source: str,
+    environment: str,
+    defaults: StepDefaults | None = None,
+) -> Loaded:
     """A template that came as JSON; the same checks, no lines."""
-    return _load(dict(mapping), Findings(source, _no_line), environment=environment)
+    findings = Findings(source, _no_line)
+    return _load(dict(mapping), findings, environment=environment, defaults=defaults)
 
 
-def load_file(path: Path, *, environment: str) -> Loaded:
+def load_file(path: Path, *, environment: str, defaults: StepDefaults | None = None) -> Loaded:
     """One file; one that cannot be read is a problem like any other."""
     source = str(path)
     try:
@@ -51,10 +62,12 @@ def load_file(path: Path, *, environment: str) -> Loaded:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         return _refused(source, line, "the file is not UTF-8 text; save it as UTF-8")
-    return load_text(text, source=source, environment=environment)
+    return load_text(text, source=source, environment=environment, defaults=defaults)
 
 
-def load_folder(path: Path, *, environment: str) -> tuple[Loaded, ...]:
+def load_folder(
+    path: Path, *, environment: str, defaults: StepDefaults | None = None
+) -> tuple[Loaded, ...]:
     """Every *.yaml and *.yml below `path`, in order; a workflow that stands in two is refused."""
     if not path.is_dir():
         return (_refused(str(path), None, "no such folder; one with templates was wanted"),)
@@ -62,7 +75,7 @@ def load_folder(path: Path, *, environment: str) -> tuple[Loaded, ...]:
     first: dict[str, Path] = {}
     found = []
     for file in files:
-        loaded = load_file(file, environment=environment)
+        loaded = load_file(file, environment=environment, defaults=defaults)
         if loaded.template is not None:
             name = loaded.template.full_name
             if first.setdefault(name, file) != file:
@@ -74,7 +87,9 @@ def load_folder(path: Path, *, environment: str) -> tuple[Loaded, ...]:
     return tuple(found)
 
 
-def _load(value: object, findings: Findings, *, environment: str) -> Loaded:
+def _load(
+    value: object, findings: Findings, *, environment: str, defaults: StepDefaults | None
+) -> Loaded:
     try:
         source = plain_copy(value)
     except NotPlainError as error:
@@ -84,7 +99,9 @@ def _load(value: object, findings: Findings, *, environment: str) -> Loaded:
     if not isinstance(source, dict):
         findings.refuse((), f"a template is a mapping, found {shown(source)}")
         return Loaded(None, findings.problems, findings.warnings)
-    template = assembled(source, findings, environment=environment)
+    template = assembled(
+        source, findings, environment=environment, defaults=defaults or StepDefaults()
+    )
     problems = findings.problems
     return Loaded(None if problems else template, problems, findings.warnings)
 
