@@ -1,5 +1,6 @@
 """A worker's life: RegisterWorker, WorkerHeartbeat, WorkerGoodbye."""
 
+import logging
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -33,6 +34,9 @@ from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store import workers as store
 from tasker_zmq.store.workers import NewRegistration
+from tasker_zmq.telemetry.events import Event, log
+
+logger = logging.getLogger(__name__)
 
 WORKER_NAME = re.compile(r"[A-Za-z0-9_][\w.@:\-]{0,199}")
 HANDLER_CLASS = re.compile(r"[A-Za-z_][\w.:]{0,199}")
@@ -71,7 +75,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         credit=credit,
         last_heard_at=sitting.now,
     )
-    sitting.changes.then(lambda: sitting.desk.state.sessions.__setitem__(session_id, session))
+    sitting.changes.then(lambda: _begin(sitting.desk.state, session, worker_id=worker_id))
     _adopt(sitting, request, session, worker_id=worker_id)
     refused = sum(verdict.verdict == REFUSED for verdict in verdicts)
     beat = sitting.desk.tuning.heartbeat_interval_seconds
@@ -90,6 +94,20 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         registered_task_count=len(supported) - refused if refused < len(supported) else 0,
         assigned_task_coverage=_coverage(sitting, worker_id, supported),
         templates=verdicts,
+    )
+
+
+def _begin(state: CoreState, session: Session, *, worker_id: int) -> None:
+    state.sessions[session.session_id] = session
+    log(
+        logger,
+        logging.INFO,
+        Event.WORKER_REGISTERED,
+        worker=session.worker_name,
+        session_id=session.session_id,
+        worker_database_id=worker_id,
+        handlers=len(session.handlers or ()),
+        credit=session.credit,
     )
 
 
@@ -223,10 +241,12 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
 
     def note() -> None:
         session.last_heard_at = now
+        session.suspect = False
         session.load = load
         session.route = asked.route
         state.beats[session.session_id] = (load, now)
 
+    sitting.turn.heard.add(session.session_id)
     sitting.changes.then(note)
     beat = sitting.desk.tuning.heartbeat_interval_seconds
     return HeartbeatReceived(

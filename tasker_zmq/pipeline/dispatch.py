@@ -112,7 +112,8 @@ class Dispatching:
 
     def _able(self, handler: HandlerClass) -> list[Session]:
         able = self._turn.state.able(handler)
-        return [each for each in able if each.session_id not in self._turn.gone]
+        passed_over = self._turn.gone | self._turn.suspect
+        return [each for each in able if each.session_id not in passed_over]
 
     def _in_order(
         self,

@@ -1,6 +1,6 @@
 """Work that came to nothing by itself: retries that are due, batches out of time, lost sessions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
@@ -8,7 +8,7 @@ from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_f
 from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
 from tasker_zmq.pipeline.accounts import BatchView, StepView
 from tasker_zmq.pipeline.apply import Applying, Findings, Said
-from tasker_zmq.pipeline.state import LEGACY_SESSION
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.messages import StepError
@@ -146,8 +146,21 @@ def _in_doubt(reason: str) -> str:
 def silent_sessions(turn: Turn) -> list[SessionId]:
     """Sessions of which nothing was heard for too long."""
     limit = timedelta(seconds=turn.tuning.session_dead_seconds)
+    return [session.session_id for session in _silent(turn, limit)]
+
+
+def suspect_sessions(turn: Turn) -> list[SessionId]:
+    """Sessions that have begun to be silent: alive, perhaps, but to be sent nothing."""
+    limit = timedelta(seconds=turn.tuning.session_suspect_seconds)
     return [
         session.session_id
-        for session in turn.state.sessions.values()
-        if session.session_id != LEGACY_SESSION and turn.now - session.last_heard_at > limit
+        for session in _silent(turn, limit)
+        if not session.suspect and session.session_id not in turn.gone
     ]
+
+
+def _silent(turn: Turn, limit: timedelta) -> Iterator[Session]:
+    for session in turn.state.sessions.values():
+        heard = session.session_id == LEGACY_SESSION or session.session_id in turn.heard
+        if not heard and turn.now - session.last_heard_at > limit:
+            yield session

@@ -44,6 +44,7 @@ class Session:
     last_heard_at: datetime
     subscribed: bool = False
     draining: bool = False
+    suspect: bool = False  # silent for a while: until it is heard again it is sent nothing
     publication: int = 0
     holding: dict[StepId, BatchId] = field(default_factory=dict)
     load: int = 0
@@ -54,7 +55,7 @@ class Session:
     @property
     def room(self) -> int:
         """How many more steps it may be sent now."""
-        if self.draining or not self.subscribed:
+        if self.draining or self.suspect or not self.subscribed:
             return 0
         return max(0, self.credit - len(self.holding))
 

@@ -1,5 +1,6 @@
 """The tick: what came in, one transaction, what goes out. It reads no clock and sends nothing."""
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,7 +21,7 @@ from tasker_zmq.pipeline.inbox import (
     ReceivedResult,
     SubscriptionSeen,
 )
-from tasker_zmq.pipeline.state import Changes, CoreState, release
+from tasker_zmq.pipeline.state import Changes, CoreState, Session, release
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscription
@@ -32,7 +33,11 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.ledger import Recording
 from tasker_zmq.store.steps import Move, Moved, ReadyStep
+from tasker_zmq.telemetry.events import Event, log
 
+logger = logging.getLogger(__name__)
+
+SAID_GOODBYE, FELL_SILENT = "goodbye", "silence"
 CONSISTENT = ReconciliationStatus.CONSISTENT.value
 
 
@@ -186,27 +191,34 @@ class _Pass:
         expired = state.deadlines.due(now, self._turn.tuning.recover_max)
         if expired:
             self._write(recovering.time_out(expired))
-        gone = [(each, frozenset[StepId]()) for each in recover.silent_sessions(self._turn)]
-        for session_id, never_started in [*left, *gone]:
-            self._lose(recovering, session_id, never_started)
+        for session_id, never_started in left:
+            self._lose(recovering, session_id, never_started, why=SAID_GOODBYE)
+        for session_id in recover.silent_sessions(self._turn):
+            self._lose(recovering, session_id, frozenset(), why=FELL_SILENT)
+        self._turn.suspect.update(recover.suspect_sessions(self._turn))
 
     def _lose(
         self,
         recovering: recover.Recovering,
         session_id: SessionId,
         never_started: frozenset[StepId],
+        *,
+        why: str,
     ) -> None:
         session = self._turn.state.sessions.get(session_id)
-        if session is None:
+        if session is None or session_id in self._turn.gone:
             return
         self._turn.gone.add(session_id)  # what it held must not be sent to it again
         batch_ids = sorted(set(session.holding.values()))
+        moves: list[Move] = []
         if batch_ids:
             reason = f"session {session_id} of worker {session.worker_name} is gone"
             findings = recovering.lose(batch_ids, reason=reason, never_started=never_started)
+            moves = findings.moves
             self._write(findings)
         worker_store.close_sessions(self._turn.connection, [session_id], now=self._turn.now)
         self._turn.changes.then(lambda: self._turn.state.sessions.pop(session_id, None))
+        self._turn.changes.then(partial(_tell_gone, session, moves, why=why))
 
     def _reconcile(self) -> None:
         waited = self._turn.state.unreconciled.due(self._turn.now, self._turn.tuning.recover_max)
@@ -271,6 +283,22 @@ def _acknowledge(
         )
         letters.append(Letter(session.route, codec.encode(command)))
     return letters
+
+
+def _tell_gone(session: Session, moves: Sequence[Move], *, why: str) -> None:
+    """After the commit: a tick that was rolled back has ended no session."""
+    if session.registration_id is None and not moves:
+        return  # remembered from before a restart; its worker came back, or held nothing
+    log(
+        logger,
+        logging.INFO if why == SAID_GOODBYE else logging.WARNING,
+        Event.SESSION_GONE,
+        worker=session.worker_name,
+        session_id=session.session_id,
+        reason=why,
+        given_back=sum(move.uncharged for move in moves),
+        lost=sum(move.lost for move in moves),
+    )
 
 
 def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:

@@ -22,3 +22,5 @@ class Turn:
     make_uuid: UuidMaker
     changes: Changes = field(default_factory=Changes)
     gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends
+    heard: set[SessionId] = field(default_factory=set)  # their heartbeats lie in this very tick
+    suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick

@@ -1,5 +1,6 @@
 """Small duties of each tick: heartbeats in groups, published marks, the lease, subscriptions."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from tasker_zmq.domain.ids import SessionId
@@ -74,6 +75,7 @@ def keep_up(turn: Turn) -> None:
     """Write what was put off to be written together, when it is time."""
     _mark_published(turn)
     _write_beats(turn)
+    _write_suspects(turn)  # behind the beats, of which one of theirs may still have been waiting
     _renew_lease(turn)
 
 
@@ -103,6 +105,20 @@ def _beats_written(
         if state.beats.get(session_id) == beat:
             del state.beats[session_id]
     state.next_beats_at = again_at
+
+
+def _write_suspects(turn: Turn) -> None:
+    """Show once who has begun to be silent; the next heartbeat that is written takes it back."""
+    if not turn.suspect:
+        return
+    worker_store.mark_unhealthy(turn.connection, sorted(turn.suspect))
+    suspects = [turn.state.sessions[session_id] for session_id in turn.suspect]
+    turn.changes.then(lambda: _suspected(suspects))
+
+
+def _suspected(sessions: Iterable[Session]) -> None:
+    for session in sessions:
+        session.suspect = True
 
 
 def _renew_lease(turn: Turn) -> None:
@@ -157,11 +173,11 @@ def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:
 
 
 def _next_silence(state: CoreState, tuning: Tuning) -> datetime | None:
-    heard = [
-        session.last_heard_at
+    """When the next session will have been silent for so long that something follows."""
+    suspect, dead = tuning.session_suspect_seconds, tuning.session_dead_seconds
+    moments = [
+        session.last_heard_at + timedelta(seconds=dead if session.suspect else min(suspect, dead))
         for session in state.sessions.values()
         if session.session_id != LEGACY_SESSION
     ]
-    if not heard:
-        return None
-    return min(heard) + timedelta(seconds=tuning.session_dead_seconds, milliseconds=1)
+    return min(moments) + timedelta(milliseconds=1) if moments else None

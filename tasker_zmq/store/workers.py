@@ -127,6 +127,15 @@ def beat(
     )
 
 
+def mark_unhealthy(connection: Connection, session_ids: Sequence[SessionId]) -> None:
+    """Mark sessions of which nothing was heard for a while; a heartbeat makes them healthy."""
+    connection.execute(
+        update(Registration)
+        .where(Registration.session_id.in_(session_ids), Registration.unregistered_at.is_(None))
+        .values(status=RegistrationStatus.UNHEALTHY)
+    )
+
+
 def close_sessions(
     connection: Connection, session_ids: Sequence[SessionId], *, now: datetime
 ) -> None:
