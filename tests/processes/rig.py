@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from tasker_zmq.protocol.commands import ERROR
 from tasker_zmq.store.reads.invariants import check_invariants
 from tests.processes.running import (
     PURPOSES,
@@ -38,6 +41,8 @@ IMPATIENT: Final[Mapping[str, str]] = {
     "TASKER_RETRY_BACKOFF_CEILING_MS": "200ms",
     "TASKER_TIMEOUTS_COMPLETION_GRACE_SECONDS": "500ms",
 }
+
+_numbers = count(1)
 
 
 @dataclass(frozen=True, order=True)
@@ -159,9 +164,22 @@ def staged(
 def submit_many(
     to: RunningDaemon, full_name: str, contexts: Sequence[Mapping[str, Any]]
 ) -> list[int]:
-    """One task for each context."""
+    """One task for each context; all are asked for before the first answer is read."""
+    namespace, _, rest = full_name.partition("/")
+    name, _, version = rest.partition("@")
+    named = {"namespace": namespace, "name": name, "version": version}
+    ids = [f"rig-{os.getpid()}-{next(_numbers)}" for _ in contexts]
+    found: dict[str, int] = {}
     with to.client() as client:
-        return [client.submit(full_name, each) for each in contexts]
+        for command_id, context in zip(ids, contexts, strict=True):
+            wanted = {"task_request": {**named, "context": context}}
+            client.send_command("InitializeTask", wanted, command_id=command_id)
+        for _ in contexts:
+            reply = client.receive()
+            assert reply.payload.type != ERROR, bytes(reply.payload.data)
+            task_id = msgspec.json.decode(reply.payload.data)["task_id"]
+            found[reply.correlation_id or ""] = task_id
+    return [found[command_id] for command_id in ids]
 
 
 def results(task: Task) -> dict[str, Any]:
