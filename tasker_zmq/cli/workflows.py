@@ -24,7 +24,7 @@ REFUSED: Final = "refused"
 FILE_ENDINGS: Final = (".yaml", ".yml")
 FORMATS: Final = ("text", "mermaid", "json")
 PATHS: Final = click.argument(
-    "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path)
+    "paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path)
 )
 
 
@@ -38,8 +38,12 @@ def workflows() -> None:
 @output_option
 @click.pass_obj
 def validate(invocation: Invocation, *, paths: tuple[Path, ...], output: Output) -> None:
-    """Check the templates in these files and folders; needs neither database nor daemon."""
-    found = _load(paths, environment=invocation.settings.environment)
+    """Check the templates in these files and folders; needs neither database nor daemon.
+
+    Without PATH, those in the folder of the setting templates.folder.
+    """
+    chosen = _chosen(paths, invocation.settings.templates.folder)
+    found = _load(chosen, environment=invocation.settings.environment)
     if output is Output.JSON:
         print_json([_as_object(path, loaded) for path, loaded in found])
     else:
@@ -48,6 +52,16 @@ def validate(invocation: Invocation, *, paths: tuple[Path, ...], output: Output)
     bad = sum(loaded.template is None for _, loaded in found)
     if bad:
         raise TemplateError(f"{bad} of {len(found)} templates cannot be used")
+
+
+def _chosen(paths: Sequence[Path], folder: Path) -> Sequence[Path]:
+    """What was named, else the folder of the settings."""
+    if not paths and not folder.is_dir():
+        raise TemplateError(
+            f"no PATH was given, and templates.folder is {folder}, which is no folder; "
+            "name files or folders, or set templates.folder"
+        )
+    return paths or (folder,)
 
 
 def _load(paths: Sequence[Path], *, environment: str) -> list[tuple[Path, Loaded]]:
@@ -94,8 +108,12 @@ def _problem(each: Any) -> dict[str, Any]:
 @output_option
 @click.pass_obj
 def publish(invocation: Invocation, *, paths: tuple[Path, ...], output: Output) -> None:
-    """Make the templates in these files and folders known; all of them must be right first."""
-    templates = _good(paths, environment=invocation.settings.environment)
+    """Make the templates in these files and folders known; all of them must be right first.
+
+    Without PATH, those in the folder of the setting templates.folder.
+    """
+    chosen = _chosen(paths, invocation.settings.templates.folder)
+    templates = _good(chosen, environment=invocation.settings.environment)
     verdicts: list[TemplateVerdict] = []
     with CommandClient(invocation.settings.endpoints.commands) as client:
         for template in templates:  # one command each: a command has a size that it must not pass

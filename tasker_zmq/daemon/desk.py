@@ -55,6 +55,7 @@ class FrontDesk(Receiver):
         self._legacy_workers = legacy_workers
         self._legacy_subscribers = 0
         self._subscribers: Counter[bytes] = Counter()
+        self._had_room = True
         self.granted: frozenset[bytes] = frozenset()
 
     def result(self, frames: Frames) -> None:
@@ -107,7 +108,11 @@ class FrontDesk(Receiver):
         return True
 
     def room(self) -> bool:
-        return self._mailbox.room
+        has_room = self._mailbox.room
+        if self._had_room and not has_room:
+            log(logger, logging.WARNING, Event.INBOX_FULL, inbox=len(self._mailbox))
+        self._had_room = has_room
+        return has_room
 
     def unsent(self, topic: bytes) -> None:
         log(logger, logging.DEBUG, Event.PUBLICATION_POSTPONED, topic=topic)

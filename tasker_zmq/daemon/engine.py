@@ -78,6 +78,10 @@ class EngineThread(threading.Thread):
                 )
                 self._deal_with(inbox)
                 self._parts.ticked()
+        except CoreLostError as error:  # the daemon ends with its message
+            self.failure = error
+            core_id, epoch = self._state.core_id, self._state.epoch
+            log(logger, logging.CRITICAL, Event.CORE_LOST, core_id=core_id, epoch=epoch)
         except BaseException as error:  # noqa: BLE001 - the daemon looks at it and ends
             self.failure = error
             log(logger, logging.CRITICAL, Event.TICK_FAILED, error=repr(error), fatal=True)

@@ -69,6 +69,36 @@ def test_a_folder_without_templates_and_a_missing_file_are_said() -> None:
     assert (missing.exit_code, "no such file" in missing.stdout) == (1, True)
 
 
+def test_without_a_path_the_folder_of_the_settings_is_validated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TASKER_TEMPLATES_FOLDER", "mine")
+    missing = tasker("workflows", "validate")
+    assert missing.exit_code == 1
+    assert "no PATH was given, and templates.folder is mine" in missing.stderr
+    Path("mine").mkdir()
+    Path("mine/a.yaml").write_text(GOOD, encoding="utf-8")
+    result = tasker("workflows", "validate")
+    assert result.stdout == "mine/a.yaml: logistics/ship_parcel@1.0.0, 2 steps: OK\n"
+    assert "templates.folder" in tasker("workflows", "validate", "--help").stdout
+
+
+def test_without_a_path_the_folder_of_the_settings_is_published(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    verdict = TemplateVerdict(full_name="logistics/ship_parcel@1.0.0", verdict="published")
+    Path("mine").mkdir()
+    Path("mine/a.yaml").write_text(GOOD, encoding="utf-8")
+    monkeypatch.setenv("TASKER_TEMPLATES_FOLDER", "mine")
+    with OwnDaemon(lambda _command: TemplatesPublished(verdicts=(verdict,))) as daemon:
+        monkeypatch.setenv("TASKER_ENDPOINTS_COMMANDS", daemon.endpoint)
+        assert tasker("workflows", "publish").exit_code == 0
+    (command,) = daemon.asked
+    (template,) = asked_for(command, PublishTemplates).templates
+    assert template["name"] == "ship_parcel"
+    assert "templates.folder" in tasker("workflows", "publish", "--help").stdout
+
+
 def test_publish_sends_each_template_as_its_author_gave_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

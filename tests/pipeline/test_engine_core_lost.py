@@ -1,0 +1,70 @@
+"""An engine whose core's name another process has taken: it ends, and its log and exit say why."""
+
+import logging
+import random
+
+import click
+import pytest
+from sqlalchemy import Engine, text
+
+from tasker_zmq.cli.failures import run
+from tasker_zmq.daemon.engine import EngineParts, EngineThread
+from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.pipeline.upkeep import CoreLostError
+from tasker_zmq.telemetry.events import Event
+from tasker_zmq.testing.world import World
+
+
+@pytest.fixture
+def thread(world: World) -> EngineThread:
+    """An engine over the world's core; a test runs it on its own thread."""
+    return EngineThread(
+        EngineParts(
+            tick=world.ticking,
+            state=world.state,
+            tuning=world.tuning,
+            database=world.engine,
+            mailbox=Mailbox(messages_max=10, bytes_max=1_000),
+            send=lambda _outbox: None,
+            clock=world.clock,
+            dice=random.Random(1),
+            messages_max=10,
+            commands_max=10,
+            ticked=lambda: None,
+        )
+    )
+
+
+def take_name(engine: Engine) -> None:
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE tasker_cores SET epoch = epoch + 1"))
+
+
+def test_an_engine_that_lost_its_core_ends_and_says_so_once(
+    thread: EngineThread, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    take_name(engine)
+    with caplog.at_level(logging.INFO):
+        thread.run()
+    assert isinstance(thread.failure, CoreLostError)
+    (record,) = caplog.records
+    assert (record.msg, record.levelno) == (Event.CORE_LOST.value, logging.CRITICAL)
+    assert record.__dict__["fields"] == {"core_id": "core-1", "epoch": 1}
+
+
+def test_a_command_that_ends_for_a_lost_core_says_one_line(
+    thread: EngineThread, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    take_name(engine)
+    thread.run()
+
+    @click.command()
+    def daemon() -> None:
+        assert thread.failure is not None
+        raise thread.failure
+
+    assert run(daemon, [], program="tasker-zmq") == 1
+    told = capsys.readouterr().err
+    (line,) = [each for each in told.splitlines() if each.startswith("error: ")]
+    assert line.startswith("error: core 'core-1' (epoch 1) was taken over by another process; ")
+    assert "Traceback" not in told
