@@ -16,7 +16,8 @@ from tasker_zmq.worker.steps import (
 )
 
 FULL_NAME: Final = re.compile(
-    r"(?P<namespace>[A-Za-z_][\w.-]*)/(?P<name>[A-Za-z_][\w.-]*)@(?P<version>\d+\.\d+\.\d+[\w.+-]*)",
+    r"(?P<namespace>[A-Za-z_][\w.-]*)/(?P<name>[A-Za-z_][\w.-]*)"
+    r"@(?P<version>\d+\.\d+\.\d+[\w.+-]*)",
     re.ASCII,
 )
 

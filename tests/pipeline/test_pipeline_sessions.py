@@ -17,9 +17,8 @@ WIDE = {f"step{number}": Node() for number in range(30)}
 
 
 def in_hand(batch: StepBatch) -> InHand:
-    return InHand(
-        batch_id=batch.batch_id, step_ids=tuple(request.step_id for request in batch.steps)
-    )
+    step_ids = tuple(request.step_id for request in batch.steps)
+    return InHand(batch_id=batch.batch_id, step_ids=step_ids)
 
 
 def goodbye(world: World, worker: SimulatedWorker, *unfinished: InHand) -> None:

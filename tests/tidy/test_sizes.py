@@ -1,12 +1,15 @@
 """Nothing grows past what a reader takes in at once."""
 
 import ast
+import re
 
 from tests.tidy import source
 
 MODULE_LINES_MAX = 400
 FUNCTION_LINES_MAX = 60
 LINE_MAX = 100
+# As for the linter: a comment that switches a rule off may stand behind the line it is about.
+PRAGMA = re.compile(r"  # (?:noqa|type: ignore).*$")
 GENERATED = {"alembic/versions/0001_create_the_schema.py"}  # written by autogenerate, once
 
 
@@ -41,6 +44,6 @@ def test_no_line_of_code_is_wider_than_the_page() -> None:
         and source.shown(path) not in GENERATED
         and "fixtures" not in path.parts
         for number, line in enumerate(source.text(path).splitlines(), start=1)
-        if len(line) > LINE_MAX
+        if len(PRAGMA.sub("", line)) > LINE_MAX
     ]
     assert not wide, source.listed(wide)
