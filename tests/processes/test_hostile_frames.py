@@ -137,6 +137,8 @@ def connect() -> Iterator[Callable[[int, str], "zmq.Socket[bytes]"]]:
     def make(kind: int, endpoint: str) -> "zmq.Socket[bytes]":
         made.append(context.socket(kind))
         made[-1].setsockopt(zmq.LINGER, 0)
+        if kind == zmq.XPUB:
+            made[-1].setsockopt(zmq.XPUB_NODROP, 1)  # a full line is waited for
         made[-1].connect(endpoint)
         return made[-1]
 
