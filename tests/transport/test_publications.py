@@ -72,6 +72,22 @@ def test_a_peer_that_leaves_is_told_of_and_what_it_missed_is_gone(serve: Serve) 
     assert receive(again) == [b"steps.w1 to somebody"]
 
 
+def test_a_connection_that_is_missed_late_does_not_hide_its_successor(
+    serve: Serve, transport: str
+) -> None:
+    """A worker connects anew before the daemon notices that its old connection is dead."""
+    serving = serve(transport, granted=(ONE, TEN))
+    old, new = serving.subscribed(ONE), serving.subscribed(ONE)
+    old.close()
+    serving.subscribed(TEN)
+    serving.quiet_turns()
+    assert serving.notebook.subscriptions.empty()
+    serving.publish(ONE, b"to the new one")
+    assert receive(new) == [b"steps.w1 to the new one"]
+    new.close()
+    assert got(serving.notebook.subscriptions) == (ONE, False)
+
+
 def test_a_full_peer_delays_its_publications_and_loses_none(serve: Serve) -> None:
     serving = serve("inproc", limits=NARROW, granted=(ONE, TEN))
     slow = serving.peer(zmq.XSUB, serving.sockets.steps_endpoint, RCVHWM=1)
