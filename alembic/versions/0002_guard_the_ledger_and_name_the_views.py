@@ -25,7 +25,9 @@ BEGIN
         child := parent || to_char(week + step * interval '7 days', '"_p"IYYY"w"IW');
         CONTINUE WHEN to_regclass(child) IS NOT NULL;
         PERFORM pg_advisory_xact_lock(hashtext(parent));
-        CONTINUE WHEN to_regclass(child) IS NOT NULL;
+        -- Who held the lock may have made it; to_regclass would answer from its cache.
+        CONTINUE WHEN EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+            WHERE i.inhparent = parent::regclass AND c.relname = child);
         -- Made apart and attached: unlike PARTITION OF this stops neither readers nor writers.
         EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS)', child, parent);
         EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',

@@ -20,7 +20,7 @@ _PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off "
     "-c enable_mergejoin=off -c random_page_cost=1.1 -c jit=off"
 )
-_RETRYABLE = ("40001", "40P01", "55P03")
+_RETRYABLE = ("40001", "40P01", "55P03", "23505")
 _AWAY = ("08", "57P0", "53")
 
 
@@ -82,7 +82,7 @@ def is_away(error: BaseException) -> bool:
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Whether two transactions met (deadlock, serialization, lock timeout): run it again."""
+    """Whether two transactions met (deadlock, lock timeout, the same row twice): run it again."""
     return sql_state(error) in _RETRYABLE
 
 

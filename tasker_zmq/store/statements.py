@@ -68,6 +68,8 @@ def _execute(connection: Connection, name: str, values: Mapping[str, Any]) -> "p
     driver: psycopg.Connection[Row] | None = connection.connection.driver_connection
     if driver is None:
         raise psycopg.InterfaceError("the connection is closed")
+    if not connection.in_transaction():
+        connection.begin()  # as SQLAlchemy's own execution does: else commit() would do nothing
     cursor = driver.cursor(row_factory=namedtuple_row)
     try:
         return cursor.execute(_for_driver(name), _bound(values))
