@@ -4,8 +4,11 @@ The driver's own dumper quotes text element by element with a regular expression
 millisecond for a dozen JSON messages; the server casts the literal to the column's type.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Final
+
+_BOOLEANS: Final[Mapping[object, str]] = {True: "t", False: "f", None: "NULL"}
 
 
 def literal(values: Sequence[object]) -> str:
@@ -16,7 +19,7 @@ def literal(values: Sequence[object]) -> str:
     if kind in {int, float}:
         return "{" + ",".join(["NULL" if each is None else repr(each) for each in values]) + "}"
     if kind is bool:
-        return "{" + ",".join(["t" if each else "f" for each in values]) + "}"
+        return "{" + ",".join([_BOOLEANS[each] for each in values]) + "}"
     return "{" + ",".join([_quoted(each) for each in values]) + "}"
 
 
