@@ -1,7 +1,8 @@
-"""Health: a snapshot that the other threads refresh, and a REP socket that answers from it."""
+"""Health: a snapshot that the other threads refresh, and a socket for REQ that answers from it."""
 
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ from tasker_zmq.transport.endpoints import EndpointLock, bind
 
 POLL_MS = 200
 REQUEST_BYTES_MAX = 64 << 10
+ROUTE_FRAMES_MAX = 2  # identity and an empty delimiter
 
 
 class HealthThread(threading.Thread):
@@ -25,7 +27,7 @@ class HealthThread(threading.Thread):
         super().__init__(name="tasker-health", daemon=True)
         self._snapshot = snapshot
         self._lock = EndpointLock(endpoint)
-        self._socket = context.socket(zmq.REP)
+        self._socket = context.socket(zmq.ROUTER)  # a REP is stuck after some broken requests
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.MAXMSGSIZE, REQUEST_BYTES_MAX)
         try:
@@ -42,8 +44,14 @@ class HealthThread(threading.Thread):
         while not self._stopping.is_set():
             if not poller.poll(POLL_MS):
                 continue
-            self._socket.recv_multipart()
-            self._socket.send(orjson.dumps(self._snapshot(), default=str))
+            self._answer(self._socket.recv_multipart())
+
+    def _answer(self, frames: list[bytes]) -> None:
+        """Reply over the frames before the request: who asked and, from a REQ, an empty one."""
+        body = orjson.dumps(self._snapshot(), default=str)
+        # Who left, or does not read, gets none.
+        with suppress(zmq.ZMQError):
+            self._socket.send_multipart([*frames[:-1][:ROUTE_FRAMES_MAX], body], zmq.NOBLOCK)
 
     def stop(self) -> None:
         self._stopping.set()

@@ -269,9 +269,6 @@ def test_the_health_socket_answers_whatever_is_asked(
     prove_that_work_flows(served)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="daemon/health.py: libzmq's REP is stuck for good, a ROUTER would not be"
-)
 def test_requests_without_their_empty_frame_do_not_silence_the_health_socket(
     served: RunningDaemon, connect: Connect
 ) -> None:
