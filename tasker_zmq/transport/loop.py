@@ -61,8 +61,7 @@ class IoLoop(threading.Thread):
         self._wake_out.setblocking(False)
         self._stopping = threading.Event()
         self._mistaken = False
-        self._granted: Counter[bytes] = Counter()  # connections by topic
-        self._cut: Counter[bytes] = Counter()  # those whose end was not yet seen
+        self._cut: Counter[bytes] = Counter()  # wishes of those whose end was not yet seen
         self.turns = 0
         self.failure: BaseException | None = None
 
@@ -165,31 +164,11 @@ class IoLoop(threading.Thread):
         subscribed, topic = said[0] == SUBSCRIBE, said[1:]
         if self._mistaken and subscribed and cut_off(frame, self._sockets.steps_endpoint):
             self._cut[topic] += 1
-        elif subscribed:
-            self._welcome(topic)
-        else:
-            self._see_off(topic)
-
-    def _welcome(self, topic: bytes) -> None:
-        if self._receiver.subscription(topic, subscribed=True):
-            self._granted[topic] += 1
-            self._sockets.steps.setsockopt(zmq.SUBSCRIBE, self._receiver.narrowed(topic))
-
-    def _see_off(self, topic: bytes) -> None:
-        """One of those that had `topic` is gone; only when it was the last the receiver is told.
-
-        A peer may have connected again before it is noticed that its old connection is dead.
-        """
-        if self._cut[topic]:
-            self._cut -= Counter([topic])
-            return
-        if self._granted[topic] > 1:
-            self._granted[topic] -= 1
-        elif self._receiver.subscription(topic, subscribed=False):
-            del self._granted[topic]
-        else:
-            return
-        self._sockets.steps.setsockopt(zmq.UNSUBSCRIBE, self._receiver.narrowed(topic))
+        elif self._cut[topic] and not subscribed:
+            self._cut -= Counter([topic])  # the end of a connection that was granted nothing
+        elif self._receiver.subscription(topic, subscribed=subscribed):
+            option = zmq.SUBSCRIBE if subscribed else zmq.UNSUBSCRIBE
+            self._sockets.steps.setsockopt(option, self._receiver.narrowed(topic))
 
     def _send(self) -> None:
         while self._letters:
