@@ -39,7 +39,7 @@ demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) 
 
 .PHONY: test
 test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
-	@DB=$(DB) $(BIN)/python -m pytest $(ARGS)
+	@DB=$(DB) $(BIN)/python -m pytest -n auto $(ARGS)
 
 .PHONY: bench
 bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")

@@ -15,7 +15,7 @@ from tests import databases
 
 # `ci` tries the same examples each time, so that a change is judged by what it changed; `search`
 # looks for new ones. A failure prints what makes it happen again. No deadlines: nothing is timed.
-settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=40)
 settings.register_profile(
     "search",
     deadline=None,
