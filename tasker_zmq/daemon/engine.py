@@ -21,7 +21,7 @@ from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.upkeep import CoreLostError, next_due
 from tasker_zmq.store import steps as step_store
-from tasker_zmq.store.connection import is_away, is_conflict
+from tasker_zmq.store.connection import is_away, is_conflict, is_held_up
 from tasker_zmq.store.ledger import Recording
 from tasker_zmq.telemetry.events import Event, log
 
@@ -136,7 +136,7 @@ class EngineThread(threading.Thread):
         except CoreLostError:
             raise
         except Exception as error:
-            if is_away(error) or is_conflict(error) or not inbox:
+            if is_away(error) or is_held_up(error) or not inbox:
                 raise  # a lock that somebody holds is no message's fault, however long it lasts
             log(logger, logging.WARNING, Event.TICK_FAILED, error=repr(error)[:300])
             logger.debug("tick failed", exc_info=error)

@@ -20,7 +20,8 @@ _PLANS = (
     "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off "
     "-c enable_mergejoin=off -c random_page_cost=1.1 -c jit=off"
 )
-_RETRYABLE = ("40001", "40P01", "55P03", "23505")
+_HELD = ("40001", "40P01", "55P03")
+_RETRYABLE = (*_HELD, "23505")
 _AWAY = ("08", "57P0", "53")
 
 
@@ -81,8 +82,16 @@ def is_away(error: BaseException) -> bool:
     return state.startswith(_AWAY)
 
 
+def is_held_up(error: BaseException) -> bool:
+    """Whether others' locks were in the way (deadlock, serialization, lock timeout): it passes."""
+    return sql_state(error) in _HELD
+
+
 def is_conflict(error: BaseException) -> bool:
-    """Whether two transactions met (deadlock, lock timeout, the same row twice): run it again."""
+    """Whether two transactions met (locks, or the same row twice): worth trying again at once.
+
+    The same row twice may also be one message's fault for ever, so only locks are waited for.
+    """
     return sql_state(error) in _RETRYABLE
 
 
