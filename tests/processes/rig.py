@@ -42,6 +42,8 @@ IMPATIENT: Final[Mapping[str, str]] = {
     "TASKER_TIMEOUTS_COMPLETION_GRACE_SECONDS": "500ms",
 }
 
+# As before, but a worker has time to come back before a restarted daemon misses it.
+FORGIVING: Final[Mapping[str, str]] = {**IMPATIENT, "TASKER_HEARTBEAT_DEAD_SECONDS": "4s"}
 _numbers = count(1)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.processes.conftest import StartDaemon, StartWorker
 from tests.processes.rig import (
+    FORGIVING,
     IMPATIENT,
     WORKLOAD,
     Witness,
@@ -42,7 +43,7 @@ def test_a_worker_waits_for_a_daemon_that_starts_later(
 def test_a_daemon_that_ends_amid_work_goes_on_after_its_restart(
     daemon: StartDaemon, worker: StartWorker, witness: Witness, number: signal.Signals
 ) -> None:
-    variables = {**IMPATIENT, "TASKER_DRAIN_GRACE_SECONDS": "200ms"}
+    variables = {**FORGIVING, "TASKER_DRAIN_GRACE_SECONDS": "200ms"}
     running = daemon(variables=variables)
     staying = worker(
         running, WORKLOAD, variables=witness.variables, arguments=("--concurrency", "2")

@@ -8,6 +8,7 @@ import pytest
 
 from tests.processes.conftest import StartDaemon, StartWorker
 from tests.processes.rig import (
+    FORGIVING,
     IMPATIENT,
     WORKLOAD,
     Witness,
@@ -80,7 +81,7 @@ def test_a_stopping_daemon_records_what_runs_and_sends_nothing_new(
 def test_a_second_sigterm_ends_a_draining_daemon_at_once(
     daemon: StartDaemon, worker: StartWorker, witness: Witness
 ) -> None:
-    running = daemon(variables={**PATIENT, **IMPATIENT})
+    running = daemon(variables={**PATIENT, **FORGIVING})
     worker(running, WORKLOAD, variables=witness.variables)
     task_id, pipe = begin_to_wait(running, witness)
     running.send_signal(signal.SIGTERM)
@@ -88,7 +89,7 @@ def test_a_second_sigterm_ends_a_draining_daemon_at_once(
     insist(running)
     assert states(running, task_id)["wait_at"] == "in_progress"
     assert not [each for each in running.endpoints.values() if listens(each)]
-    after = daemon(variables={**PATIENT, **IMPATIENT})
+    after = daemon(variables={**PATIENT, **FORGIVING})
     after.await_sessions(1)
     pipe.write_text("released", encoding="utf-8")
     after.await_task(task_id)
