@@ -57,6 +57,7 @@ def alembic(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_alembic_upgrades_by_itself_and_finds_nothing_to_add(empty_database_url: str) -> None:
     done = alembic(empty_database_url, "upgrade", "head")
     assert done.returncode == 0, done.stderr
@@ -71,6 +72,7 @@ def test_alembic_upgrades_by_itself_and_finds_nothing_to_add(empty_database_url:
         assert inspect(connection).get_table_names() == ["alembic_version"]
 
 
+@pytest.mark.slow
 def test_two_processes_that_upgrade_at_once_both_succeed(empty_database_url: str) -> None:
     program = f"from tasker_zmq.store import schema; schema.upgrade({empty_database_url!r})"
     both = [

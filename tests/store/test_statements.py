@@ -30,19 +30,18 @@ def test_every_statement_can_be_prepared(engine: Engine) -> None:
         assert sorted(row.name for row in known) == list(statements.names())
 
 
-@pytest.mark.parametrize("name", sorted(set(statements.names()) - WANT_ROWS))
-def test_a_statement_runs_and_is_planned_once_whatever_its_values(
-    engine: Engine, name: str
-) -> None:
-    few = {
-        key: value[:3] if isinstance(value, list) else value
-        for key, value in CASES[name].values.items()
-    }
+def test_a_statement_is_prepared_once_whatever_its_values(engine: Engine) -> None:
+    names = sorted(set(statements.names()) - WANT_ROWS)
     with engine.connect() as connection:
-        for values in (CASES[name].values, few, few, CASES[name].values):
-            statements.run(connection, name, values)
+        for name in names:
+            values = CASES[name].values
+            few = {
+                key: each[:3] if isinstance(each, list) else each for key, each in values.items()
+            }
+            for given in (values, few, values):
+                statements.run(connection, name, given)
         query = text("SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql")
-        assert connection.execute(query).scalar_one() <= 2  # and this very query
+        assert connection.execute(query).scalar_one() <= len(names) + 1  # and this very query
 
 
 def test_statements_are_undone_and_kept_with_their_transaction(engine: Engine) -> None:
