@@ -59,7 +59,8 @@ class FrontDesk(Receiver):
         self.granted: frozenset[bytes] = frozenset()
 
     def result(self, frames: Frames) -> None:
-        self._mailbox.put(ReceivedResult(tuple(frames)))
+        # One frame too many is enough to refuse a message by; a thousand would fill the memory.
+        self._mailbox.put(ReceivedResult(tuple(frames[: self._limits.frames_max + 1])))
 
     def command(self, frames: Frames) -> None:
         route, body = tuple(frames[:-1]), frames[-1]
