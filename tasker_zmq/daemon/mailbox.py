@@ -13,7 +13,7 @@ from tasker_zmq.pipeline.inbox import Received
 # The last result of a batch and its completion arrive a moment apart: waiting that moment, once and
 # only when the engine was idle, makes them one transaction instead of two.
 GATHER_SECONDS = 0.00015
-GATHER_BELOW = 4
+GATHER_BELOW = 2
 
 
 class Mailbox:
