@@ -16,6 +16,7 @@ from tasker_zmq.clock import Clock
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_SECONDS: Final = 0.05
 LEFT_ALONE_FACTOR: Final = 20
+LEFT_ALONE_SECONDS_MAX: Final = 0.5  # an answer that took long may be one that did not come
 SIGNAL_EXIT: Final = 128  # plus the signal's number, as shells have it
 
 
@@ -50,7 +51,8 @@ class Interruption:
             if answered_at >= until:
                 return False
             # Whoever is asked a long question is left alone for longer.
-            time.sleep(max(LOOK_SECONDS, LEFT_ALONE_FACTOR * (answered_at - asked_at)))
+            left_alone = LEFT_ALONE_FACTOR * (answered_at - asked_at)
+            time.sleep(min(max(LOOK_SECONDS, left_alone), LEFT_ALONE_SECONDS_MAX))
 
 
 @contextmanager
