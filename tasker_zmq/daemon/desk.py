@@ -59,8 +59,7 @@ class FrontDesk(Receiver):
         self.granted: frozenset[bytes] = frozenset()
 
     def result(self, frames: Frames) -> None:
-        # One frame too many is enough to refuse a message by; a thousand would fill the memory.
-        self._mailbox.put(ReceivedResult(tuple(frames[: self._limits.frames_max + 1])))
+        self._mailbox.put(ReceivedResult(tuple(frames)))
 
     def command(self, frames: Frames) -> None:
         route, body = tuple(frames[:-1]), frames[-1]
