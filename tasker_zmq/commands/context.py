@@ -5,7 +5,6 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import NamedTaskId
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
@@ -23,7 +22,6 @@ class Desk:
     environment: str
     endpoints: DataPlane
     make_uuid: UuidMaker
-    newest: dict[tuple[str, str, str], NamedTaskId] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -13,7 +13,7 @@ from jsonschema.validators import Draft202012Validator, validator_for
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
-from tasker_zmq.commands.context import Desk, Sitting
+from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
 from tasker_zmq.errors import ProtocolError
@@ -113,22 +113,18 @@ def find(sitting: Sitting, request: TaskRequest) -> Definition:
     key = (request.namespace, request.name, request.version or "")
     if key in sitting.found:
         return sitting.found[key]
-    known = sitting.desk.newest.get(key)
-    if known is not None:
-        return sitting.desk.state.definition(sitting.connection, known)
-    found = definition_store.find(
+    identified = definition_store.identify(
         sitting.connection, namespace=request.namespace, name=request.name, version=request.version
     )
-    if found is None:
+    if identified is None:
         raise _unknown(sitting, request)
-    sitting.found[key] = found
-    if request.version:  # known for good once its publication is committed
-        sitting.changes.then(partial(_know, sitting.desk, key, found.named_task_id))
-    return found
-
-
-def _know(desk: Desk, key: tuple[str, str, str], named_task_id: NamedTaskId) -> None:
-    desk.newest[key] = named_task_id
+    state, (named_task_id, digest) = sitting.desk.state, identified
+    known = state.definition(sitting.connection, named_task_id)
+    if known.template_digest != digest:  # another core replaced it while no task was pinned to it
+        state.forget(named_task_id)
+        known = state.definition(sitting.connection, named_task_id)
+    sitting.found[key] = known
+    return known
 
 
 def _unknown(sitting: Sitting, request: TaskRequest) -> CommandRefusedError:
@@ -186,6 +182,9 @@ def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
         now=sitting.now,
     )
     sitting.answers.ready += created.ready
+    for each in wanted:
+        if each.task.task_id in created.task_ids:
+            sitting.turn.contents.begin(each.task.task_id, each.task.context)
     missing = [each for each in wanted if each.task.task_id not in created.task_ids]
     existing = (
         step_store.find_by_identity(

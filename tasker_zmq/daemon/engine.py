@@ -14,6 +14,7 @@ from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import read
 from tasker_zmq.commands.replies import CommandRefusedError, refusal
 from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.pipeline import ledger
 from tasker_zmq.pipeline.inbox import Letter, Outbox, Received, ReceivedCommand, ReceivedResult
 from tasker_zmq.pipeline.state import CoreState
@@ -156,7 +157,9 @@ class EngineThread(threading.Thread):
                     ticked = self._parts.tick.run(connection, inbox, now)
                 break
             except Exception as error:
-                if not tries_left or not is_conflict(error):
+                self._state.contents.clear()  # what it offered may be why
+                stale = isinstance(error, StaleWriteError)
+                if not tries_left or not (stale or is_conflict(error)):
                     raise
         else:
             raise AssertionError("the last try returns or raises")

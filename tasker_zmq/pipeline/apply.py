@@ -28,6 +28,7 @@ from tasker_zmq.protocol.messages import (
 )
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import steps as step_store
+from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.ledger import DeadLetterRow, LedgerRow
 from tasker_zmq.store.steps import Move
 
@@ -229,9 +230,7 @@ class Applying:
         return decision
 
     def _decide(self, outcome: Outcome, step: StepView, batch: BatchView) -> StepDecision:
-        definition = self._turn.state.step_definition(
-            self._turn.connection, step.named_task_id, step.named_step_id
-        )
+        definition = self._definition(step)
         facts = StepFacts(
             state=step.state,
             in_current_batch=step.current_batch_id == batch.batch_id,
@@ -248,6 +247,11 @@ class Applying:
             jitter=self._turn.tuning.jitter,
         )
 
+    def _definition(self, step: StepView) -> StepDefinition:
+        return self._turn.state.step_definition(
+            self._turn.connection, step.named_task_id, step.named_step_id
+        )
+
     def move(self, step: StepView, decision: StepDecision, said: Said) -> None:
         """Write down one decided move, and a dead letter where it is the end."""
         if decision.event is None:
@@ -255,13 +259,16 @@ class Applying:
         target = STEP.after(step.state, decision.event)
         completed = decision.event is StepEvent.COMPLETE
         kept = said.error or StepError(message="the worker gave no error")
+        results = said.output.decode() if completed else None
+        if results is not None:
+            self._turn.contents.add(step.task_id, self._definition(step).name, results)
         self.findings.moves.append(
             Move(
                 step_id=step.step_id,
                 from_state=step.state,
                 to_state=target,
                 event=decision.event,
-                results=said.output.decode() if completed else None,
+                results=results,
                 error=None if completed else codec.encode(kept).decode(),
                 next_attempt_at=decision.next_attempt_at,
                 worker_name=said.worker_name,

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import chain, islice
 
 import msgspec
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
-from tasker_zmq.domain.ids import BatchId, BatchUuid, HandlerClass, SessionId, StepId
+from tasker_zmq.domain.ids import BatchId, BatchUuid, HandlerClass, SessionId, StepId, TaskId
 from tasker_zmq.domain.selection import Candidate, least_loaded
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.pipeline.inbox import Outbox, Publication
@@ -22,16 +22,30 @@ from tasker_zmq.store.batches import NewBatch, NewBatchStep
 from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.ledger import DeadLetterRow
 from tasker_zmq.store.statements import Row
-from tasker_zmq.store.steps import Move
+from tasker_zmq.store.steps import Move, ReadyStep
 
 ENVELOPE_BYTES = 1_024  # of a step's request beside its context, config and parents' results
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What load_viable_steps would return, from memory; both texts are JSON."""
+
+    step_id: StepId
+    task_id: TaskId
+    name: str
+    attempts: int
+    retry_limit: int
+    created_at: datetime
+    context: str
+    previous_results: str
 
 
 @dataclass(frozen=True)
 class Loaded:
     """A step that may be sent, with its definition; `size` in bytes on the wire, about."""
 
-    row: Row
+    row: Request | Row
     definition: StepDefinition
     size: int
 
@@ -69,14 +83,8 @@ class Dispatching:
         if not chosen:
             return Dispatched(Outbox(), [])
         ids = [ready.step_id for ready, _ in chosen]
-        rows = batch_store.load_viable(
-            self._turn.connection, ids, core_id=self._turn.state.core_id, now=self._turn.now
-        )
-        if len(rows) < len(ids):
-            # Paused, taken, or held by another transaction: the sweep finds what is still due.
-            self._turn.changes.then(self._sweep_again)
         bytes_max = self._turn.tuning.limits.steps_bytes_max
-        loaded = self._in_order(ids, rows, dict(_definitions(chosen)))
+        loaded = self._load(chosen)
         oversized = [each for each in loaded if each.size > bytes_max]
         plans = self._plan([each for each in loaded if each.size <= bytes_max])
         if plans:
@@ -89,6 +97,42 @@ class Dispatching:
         )
         self._turn.changes.then(lambda: viable.discard(each for each in ids if each not in kept))
         return Dispatched(self._outbox(plans), oversized)
+
+    def _load(self, chosen: Sequence[Entry]) -> list[Loaded]:
+        """What the steps' requests are made of: from memory, the rest from their rows."""
+        at_hand = {ready.step_id: self._remembered(ready, each) for ready, each in chosen}
+        unknown = [step_id for step_id, request in at_hand.items() if request is None]
+        if unknown:
+            rows = batch_store.load_viable(
+                self._turn.connection, unknown, core_id=self._turn.state.core_id, now=self._turn.now
+            )
+            at_hand.update((row.step_id, row) for row in rows)
+            if len(rows) < len(unknown):
+                # Paused, taken, or held by another transaction: the sweep finds what is still due.
+                self._turn.changes.then(self._sweep_again)
+        return [
+            Loaded(row, definition, _size(row, definition))
+            for ready, definition in chosen
+            if (row := at_hand[ready.step_id]) is not None
+        ]
+
+    def _remembered(self, ready: ReadyStep, definition: StepDefinition) -> Request | None:
+        context = self._turn.contents.context(ready.task_id)
+        if context is None:
+            return None
+        results = self._turn.contents.previous_results(ready.task_id, definition.depends_on)
+        if results is None:
+            return None
+        return Request(
+            step_id=ready.step_id,
+            task_id=ready.task_id,
+            name=definition.name,
+            attempts=ready.attempts,
+            retry_limit=ready.retry_limit,
+            created_at=ready.created_at,
+            context=context,
+            previous_results=results,
+        )
 
     def _sweep_again(self) -> None:
         self._turn.state.viable.overflowed = True
@@ -114,19 +158,6 @@ class Dispatching:
         able = self._turn.state.able(handler)
         passed_over = self._turn.gone | self._turn.suspect
         return [each for each in able if each.session_id not in passed_over]
-
-    def _in_order(
-        self,
-        ids: Sequence[StepId],
-        rows: Sequence[Row],
-        definitions: dict[StepId, StepDefinition],
-    ) -> list[Loaded]:
-        by_id = {row.step_id: row for row in rows}
-        return [
-            Loaded(row, definitions[step_id], _size(row, definitions[step_id]))
-            for step_id in ids
-            if (row := by_id.get(step_id)) is not None
-        ]
 
     def _plan(self, steps: Sequence[Loaded]) -> list[_Plan]:
         by_session: dict[SessionId, list[Loaded]] = {}
@@ -206,6 +237,7 @@ class Dispatching:
                 batch_id=plan.batch.batch_id,
                 sequence_order=order,
                 handler_class=step.definition.handler_class,
+                attempts=step.row.attempts,
             )
             for plan in plans
             for order, step in enumerate(plan.steps, start=1)
@@ -298,10 +330,6 @@ def oversized_moves(
             )
         )
     return moves, letters
-
-
-def _definitions(entries: Iterable[Entry]) -> Iterable[tuple[StepId, StepDefinition]]:
-    return ((ready.step_id, definition) for ready, definition in entries)
 
 
 def _size(row: Row, definition: StepDefinition) -> int:

@@ -21,6 +21,7 @@ from tasker_zmq.domain.ids import (
     SessionId,
     StepId,
 )
+from tasker_zmq.pipeline.contents import Contents
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
@@ -105,6 +106,7 @@ class CoreState:
     core_id: CoreId
     epoch: int
     viable: ViableSteps
+    contents: Contents = field(default_factory=Contents)
     sessions: dict[SessionId, Session] = field(default_factory=dict)
     subscriptions: dict[bytes, int] = field(default_factory=dict)
     deadlines: Schedule = field(default_factory=Schedule)

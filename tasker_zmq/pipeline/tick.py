@@ -12,6 +12,7 @@ from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.pipeline import accounts, advance, discover, reconcile, recover
 from tasker_zmq.pipeline.apply import Applying, Findings
+from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, Loaded, oversized_moves
 from tasker_zmq.pipeline.inbox import (
     Letter,
@@ -88,7 +89,9 @@ class Tick:
             now=now,
             chance=self._chance,
             make_uuid=self._make_uuid,
+            contents=ContentsOfTurn(self._state.contents),
         )
+        turn.changes.then(turn.contents.keep)
         return _Pass(turn).run(inbox, self._answer)
 
 
@@ -146,9 +149,11 @@ class _Pass:
             arrows=arrows,
             core_id=self._turn.state.core_id,
         )
-        self._moved.append(
-            step_store.apply(self._turn.connection, findings.moves, recording, now=self._turn.now)
+        moved = step_store.apply(
+            self._turn.connection, findings.moves, recording, now=self._turn.now
         )
+        self._moved.append(moved)
+        self._turn.contents.drop(moved.finished)
         self._turn.changes.then(partial(_note_retries, self._turn.state, findings.moves))
         ledger_store.write_dead_letters(
             self._turn.connection, findings.dead_letters, now=self._turn.now

@@ -6,6 +6,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 
@@ -20,6 +21,7 @@ class Turn:
     now: datetime
     chance: Chance
     make_uuid: UuidMaker
+    contents: ContentsOfTurn
     changes: Changes = field(default_factory=Changes)
     gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends
     heard: set[SessionId] = field(default_factory=set)  # their heartbeats lie in this very tick

@@ -21,6 +21,7 @@ class NewBatchStep:
     batch_id: BatchId
     sequence_order: int
     handler_class: str
+    attempts: int  # so far
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,6 +105,7 @@ def start(
             "step_batch_ids": [step.batch_id for step in steps],
             "orders": [step.sequence_order for step in steps],
             "handler_classes": [step.handler_class for step in steps],
+            "attempts": [step.attempts for step in steps],
             "batch_ids": [batch.batch_id for batch in batches],
             "batch_uuids": [batch.batch_uuid for batch in batches],
             "batch_task_ids": [batch.task_id for batch in batches],

@@ -3,12 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 import psycopg
-from psycopg.types.numeric import Int8Dumper
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.errors import UnreachableError
@@ -42,7 +40,7 @@ def create(url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int =
         "idle_in_transaction_session_timeout": limits.statement_timeout_seconds,
     }
     options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items())
-    engine = create_engine(
+    return create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -53,17 +51,11 @@ def create(url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int =
             "application_name": f"tasker-zmq {purpose}",
             "connect_timeout": max(1, int(limits.connect_timeout_seconds)),
             "options": f"{options} {_PLANS} -c timezone=UTC",
-            "prepare_threshold": 1,
+            # What the driver prepares by itself it deallocates after a rollback, and ours with it.
+            "prepare_threshold": None,
             "keepalives_idle": 30,
         },
     )
-    event.listen(engine, "connect", _one_integer_type)
-    return engine
-
-
-def _one_integer_type(dbapi_connection: Any, _record: object) -> None:
-    """Send every int as bigint: else each magnitude would prepare a statement of its own."""
-    dbapi_connection.adapters.register_dumper(int, Int8Dumper)
 
 
 def sql_state(error: BaseException) -> str | None:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
 from tasker_zmq.domain.template import Backoff, BackoffKind
+from tasker_zmq.store.statements import rows
 from tasker_zmq.store.tables import NamedStep, NamedTask, NamedTaskStep, Namespace, Task
 
 PINNED_COUNT_MAX = 1_000
@@ -74,21 +75,21 @@ class NewDefinition:
     steps: tuple[NewStepDefinition, ...]
 
 
+def identify(
+    connection: Connection, *, namespace: str, name: str, version: str | None
+) -> tuple[NamedTaskId, str] | None:
+    """The id and digest of a definition by name; the newest published when `version` is None."""
+    values = {"namespace": namespace, "name": name, "version": version}
+    found = rows(connection, "find_named_task", values)
+    return (NamedTaskId(found[0].named_task_id), found[0].template_digest) if found else None
+
+
 def find(
     connection: Connection, *, namespace: str, name: str, version: str | None
 ) -> Definition | None:
     """A definition by name; the newest published when `version` is None."""
-    chosen = (
-        select(NamedTask.named_task_id)
-        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
-        .where(Namespace.name == namespace, NamedTask.name == name)
-        .order_by(NamedTask.named_task_id.desc())
-        .limit(1)
-    )
-    if version is not None:
-        chosen = chosen.where(NamedTask.version == version)
-    named_task_id = connection.execute(chosen).scalar()
-    return None if named_task_id is None else load(connection, NamedTaskId(named_task_id))
+    known = identify(connection, namespace=namespace, name=name, version=version)
+    return None if known is None else load(connection, known[0])
 
 
 def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:

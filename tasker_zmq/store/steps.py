@@ -40,6 +40,9 @@ class ReadyStep:
     named_task_id: NamedTaskId
     named_step_id: NamedStepId
     priority: int
+    attempts: int
+    retry_limit: int
+    created_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +107,9 @@ def _ready(row: Row) -> ReadyStep:
         named_task_id=row.named_task_id,
         named_step_id=row.named_step_id,
         priority=row.priority,
+        attempts=row.attempts,
+        retry_limit=row.retry_limit,
+        created_at=row.step_created_at,
     )
 
 

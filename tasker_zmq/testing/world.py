@@ -17,6 +17,7 @@ from tasker_zmq.clock import IdMaker
 from tasker_zmq.commands.answering import Answering
 from tasker_zmq.commands.context import Desk
 from tasker_zmq.domain.ids import CoreId, TaskId
+from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.pipeline import discover
 from tasker_zmq.pipeline.inbox import (
     Outbox,
@@ -26,7 +27,7 @@ from tasker_zmq.pipeline.inbox import (
     SubscriptionSeen,
 )
 from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
-from tasker_zmq.pipeline.tick import Tick
+from tasker_zmq.pipeline.tick import Tick, Ticked
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.upkeep import next_due
 from tasker_zmq.pipeline.viable import ViableSteps
@@ -158,13 +159,20 @@ class World:
     def tick(self, *received: Received) -> Outbox:
         """One tick as the engine makes it: commit, remember, send."""
         now = self.clock.now()
-        with self.engine.begin() as connection:
-            ticked = self.ticking.run(connection, received, now)
+        try:
+            ticked = self._tick(received)
+        except StaleWriteError:
+            self.state.contents.clear()
+            ticked = self._tick(received)
         ticked.changes.carry_out()
         for publication in ticked.outbox.publications:
             self.state.published[publication.batch_id] = now
         self._deliver(ticked.outbox)
         return ticked.outbox
+
+    def _tick(self, received: Sequence[Received]) -> Ticked:
+        with self.engine.begin() as connection:
+            return self.ticking.run(connection, received, self.clock.now())
 
     def _deliver(self, outbox: Outbox) -> None:
         for publication in outbox.publications:

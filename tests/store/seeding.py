@@ -144,7 +144,7 @@ class Story:
         (number,) = batches.reserve_ids(
             self.connection, "tasker_step_execution_batches", "batch_id", count=1
         )
-        registration_id, names = self._about(worker.session_id, step_ids)
+        registration_id, known = self._about(worker.session_id, step_ids)
         new = NewBatch(
             batch_id=BatchId(number),
             batch_uuid=self._ids.uuid7(),
@@ -161,7 +161,8 @@ class Story:
                 step_id=step_id,
                 batch_id=new.batch_id,
                 sequence_order=order,
-                handler_class=f"orders.{names[step_id]}",
+                handler_class=f"orders.{known[step_id][0]}",
+                attempts=known[step_id][1],
             )
             for order, step_id in enumerate(step_ids, start=1)
         ]
@@ -170,19 +171,21 @@ class Story:
 
     def _about(
         self, session_id: SessionId, step_ids: Sequence[StepId]
-    ) -> tuple[Any, dict[StepId, str]]:
+    ) -> tuple[Any, dict[StepId, tuple[str, int]]]:
         registration_id = self.connection.execute(
             text("SELECT registration_id FROM tasker_worker_registrations WHERE session_id = :s"),
             {"s": session_id},
         ).scalar_one()
         names = self.connection.execute(
             text(
-                "SELECT workflow_step_id, name FROM tasker_workflow_steps "
+                "SELECT workflow_step_id, name, attempts FROM tasker_workflow_steps "
                 "WHERE workflow_step_id = ANY(:ids)"
             ),
             {"ids": list(step_ids)},
         )
-        return registration_id, {StepId(number): name for number, name in names}
+        return registration_id, {
+            StepId(number): (name, attempts) for number, name, attempts in names
+        }
 
     def fail_task(self, task_id: TaskId) -> None:
         steps.fail_tasks(self.connection, [task_id], now=self.now)

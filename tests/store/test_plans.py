@@ -129,6 +129,7 @@ CASES: dict[str, Case] = {
     ),
     "expired_batches": Case(values={"batch_ids": OPEN_BATCHES}),
     "fail_tasks": Case(values={"task_ids": TASK_IDS, "now": NOW}),
+    "find_named_task": Case(values={"namespace": "tests", "name": "chain", "version": None}),
     "load_accounts": Case(values={"batch_ids": OPEN_BATCHES}),
     "load_named_steps": Case(values={"batch_uuids": UUIDS, "step_ids": _running()}),
     "load_viable_steps": Case(values={"step_ids": _viable(), "core_id": volume.CORE, "now": NOW}),
@@ -161,6 +162,7 @@ CASES: dict[str, Case] = {
             "step_batch_ids": NEW,
             "orders": ONES,
             "handler_classes": ["tests.work"] * 10,
+            "attempts": [0] * 10,
             "batch_ids": NEW,
             "batch_uuids": [f"10000000-0000-0000-0000-{n:012x}" for n in range(10)],
             "batch_task_ids": NONE,
@@ -218,7 +220,7 @@ def sql(value: object) -> str:
         value = value.isoformat()
     if isinstance(value, str):
         return "'" + value.replace("'", "''") + "'"
-    return str(value)
+    return "NULL" if value is None else str(value)
 
 
 def execute(name: str) -> str:

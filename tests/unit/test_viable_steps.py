@@ -9,8 +9,10 @@ from tasker_zmq.domain.template import Backoff
 from tasker_zmq.pipeline.viable import Entry, ViableSteps
 from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.steps import ReadyStep
+from tasker_zmq.testing import ManualClock
 
 STEPS_MAX = 6
+NOW = ManualClock().now()
 HANDLERS = ("pack", "ship", "bill")
 
 
@@ -21,6 +23,9 @@ def entry(number: int, handler: str = "pack", *, priority: int = 0) -> Entry:
         named_task_id=NamedTaskId(1),
         named_step_id=NamedStepId(1),
         priority=priority,
+        attempts=0,
+        retry_limit=3,
+        created_at=NOW,
     )
     definition = StepDefinition(
         named_task_id=NamedTaskId(1),

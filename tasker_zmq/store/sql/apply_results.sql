@@ -28,7 +28,8 @@ moved AS (
     FROM outcome o
     WHERE s.workflow_step_id = o.step_id AND s.state = o.from_state
     RETURNING s.workflow_step_id, s.task_id, s.named_step_id, s.is_leaf, s.transitions,
-        s.state, s.unfinished_parents, o.from_state, o.event
+        s.state, s.unfinished_parents, s.attempts, s.retry_limit, s.created_at, o.from_state,
+        o.event
 ),
 written AS (
     INSERT INTO tasker_workflow_step_transitions
@@ -44,7 +45,8 @@ unblocked AS (
         WHERE m.state = 'complete' GROUP BY e.to_step_id
     ) n
     WHERE c.workflow_step_id = n.to_step_id
-    RETURNING c.workflow_step_id, c.task_id, c.named_step_id, c.unfinished_parents, c.state
+    RETURNING c.workflow_step_id, c.task_id, c.named_step_id, c.unfinished_parents, c.state,
+        c.attempts, c.retry_limit, c.created_at
 ),
 progress AS (
     SELECT task_id, count(*) FILTER (WHERE state = 'complete' AND is_leaf)::integer AS leaves,
@@ -131,22 +133,27 @@ arrow_written AS (
     WHERE o.flags >= 0 -- the flags must be taken down before the new ones go up
 )
 SELECT 'moved' AS kind, workflow_step_id AS step_id, task_id, named_step_id,
-    NULL::bigint AS named_task_id, NULL::integer AS priority
+    NULL::bigint AS named_task_id, NULL::integer AS priority, NULL::integer AS attempts,
+    NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at
 FROM moved
 UNION ALL
-SELECT 'ready', r.workflow_step_id, r.task_id, r.named_step_id, t.named_task_id, t.priority
+SELECT 'ready', r.workflow_step_id, r.task_id, r.named_step_id, t.named_task_id, t.priority,
+    r.attempts, r.retry_limit, r.created_at
 FROM (
-    SELECT workflow_step_id, task_id, named_step_id FROM unblocked
+    SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
+    FROM unblocked
     WHERE unfinished_parents = 0 AND state = 'pending'
     UNION ALL
-    SELECT workflow_step_id, task_id, named_step_id FROM moved
+    SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
+    FROM moved
     WHERE state = 'pending' AND unfinished_parents = 0
 ) r JOIN tasker_tasks t USING (task_id)
 UNION ALL
-SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL
+SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL
 FROM progress p
 JOIN tasker_tasks t USING (task_id)
 LEFT JOIN advanced a USING (task_id)
 WHERE coalesce(a.failed_steps, t.failed_steps) > 0 AND coalesce(a.state, t.state) = 'in_progress'
 UNION ALL
-SELECT 'finished', NULL, task_id, NULL, NULL, NULL FROM advanced WHERE state = 'complete';
+SELECT 'finished', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL
+FROM advanced WHERE state = 'complete';

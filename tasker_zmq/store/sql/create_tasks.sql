@@ -38,7 +38,8 @@ steps AS (
     JOIN tasker_named_tasks_named_steps d USING (named_task_id)
     JOIN tasker_named_steps n USING (named_step_id)
     ORDER BY c.task_id, d.position
-    RETURNING workflow_step_id, task_id, named_step_id, name, unfinished_parents
+    RETURNING workflow_step_id, task_id, named_step_id, name, unfinished_parents, attempts,
+        retry_limit, created_at
 ),
 written AS (
     INSERT INTO tasker_workflow_step_transitions
@@ -56,8 +57,10 @@ edges AS (
     JOIN steps p ON p.task_id = s.task_id AND p.name = parent.name
 )
 SELECT 'created' AS kind, task_id, NULL::bigint AS step_id, named_task_id,
-    NULL::bigint AS named_step_id, priority
+    NULL::bigint AS named_step_id, priority, NULL::integer AS attempts,
+    NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at
 FROM created
 UNION ALL
-SELECT 'ready', s.task_id, s.workflow_step_id, c.named_task_id, s.named_step_id, c.priority
+SELECT 'ready', s.task_id, s.workflow_step_id, c.named_task_id, s.named_step_id, c.priority,
+    s.attempts, s.retry_limit, s.created_at
 FROM steps s JOIN created c USING (task_id) WHERE s.unfinished_parents = 0;

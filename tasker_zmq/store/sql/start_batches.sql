@@ -1,11 +1,11 @@
 -- start_batches: writes new batches, their join rows and first transitions, moves their steps to
--- in_progress, and starts their tasks. Steps were locked when they were loaded; the count of rows
--- returned says whether all of them moved.
+-- in_progress, and starts their tasks. Steps may have been offered from memory: the count says
+-- whether all of them could still be sent.
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:step_batch_ids AS bigint[]), CAST(:orders AS integer[]),
-        CAST(:handler_classes AS text[])
-    ) AS u(step_id, batch_id, sequence_order, handler_class)
+        CAST(:handler_classes AS text[]), CAST(:attempts AS integer[])
+    ) AS u(step_id, batch_id, sequence_order, handler_class, attempts)
 ),
 batch AS (
     INSERT INTO tasker_step_execution_batches
@@ -36,6 +36,13 @@ started AS (
         started_at = CAST(:now AS timestamptz), next_attempt_at = NULL, finished_at = NULL
     FROM sent n
     WHERE s.workflow_step_id = n.step_id AND s.state = 'pending' AND s.unfinished_parents = 0
+      AND s.attempts = n.attempts
+      AND (s.next_attempt_at IS NULL OR s.next_attempt_at <= CAST(:now AS timestamptz))
+      AND ( -- a value and no join: those may be planned as a walk through all tasks
+          SELECT t.state IN ('pending', 'in_progress') AND NOT t.paused
+              AND t.processing_core_id = :core_id
+          FROM tasker_tasks t WHERE t.task_id = s.task_id
+      )
     RETURNING s.workflow_step_id, s.task_id, s.transitions, s.attempts, n.batch_id,
         n.sequence_order, n.handler_class
 ),

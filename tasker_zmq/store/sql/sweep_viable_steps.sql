@@ -9,7 +9,8 @@ WITH page AS MATERIALIZED (
           > (CAST(:after_priority AS integer), CAST(:after_task_id AS bigint))
     ORDER BY (- t.priority), t.task_id LIMIT :at_most
 )
-SELECT p.task_id, p.priority, p.named_task_id, s.workflow_step_id AS step_id, s.named_step_id
+SELECT p.task_id, p.priority, p.named_task_id, s.workflow_step_id AS step_id, s.named_step_id,
+    s.attempts, s.retry_limit, s.created_at AS step_created_at
 FROM page p
 LEFT JOIN tasker_workflow_steps s ON s.task_id = p.task_id AND s.state = 'pending'
     AND s.unfinished_parents = 0 AND NOT p.paused
