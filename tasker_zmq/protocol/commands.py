@@ -104,6 +104,7 @@ class RegisterWorker(msgspec.Struct, frozen=True, kw_only=True):
     metadata: WorkerMetadata = WorkerMetadata()
     protocol_versions: tuple[str, ...] = ("2.0",)
     connection_info: dict[str, Any] = {}
+    former_session_id: SessionId | None = None  # of this very process; what is not in hand is lost
     in_hand: tuple[InHand, ...] = ()
 
 
@@ -202,6 +203,35 @@ class ResultsRecorded(msgspec.Struct, frozen=True, kw_only=True):
 
     session_id: SessionId
     recorded: tuple[Recorded, ...]
+
+
+class ConfirmStart(msgspec.Struct, frozen=True, kw_only=True):
+    """Worker to daemon: may these steps, which must not run twice, be started now?"""
+
+    session_id: SessionId
+    batch_id: BatchUuid
+    step_ids: tuple[StepId, ...]
+
+
+class StartConfirmed(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to ConfirmStart: what is not named must never be started."""
+
+    batch_id: BatchUuid
+    step_ids: tuple[StepId, ...]
+
+
+class CancelSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """Daemon to worker: nobody wants these results any more; handlers that look are told."""
+
+    session_id: SessionId
+    steps: tuple[InHand, ...]
+    reason: str = ""
+
+
+class Ping(msgspec.Struct, frozen=True, kw_only=True):
+    """Daemon to worker: send a heartbeat now."""
+
+    session_id: SessionId
 
 
 # What a client asks.
