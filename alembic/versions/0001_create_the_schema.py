@@ -614,6 +614,13 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("losses", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column(
+            "unheard",
+            sa.Boolean(),
+            server_default=sa.text("false"),
+            nullable=False,
+            comment="Its current batch ended without a word about it: a late success is welcome.",
+        ),
+        sa.Column(
             "unfinished_parents",
             sa.Integer(),
             nullable=False,
@@ -667,6 +674,12 @@ def upgrade() -> None:
             "attempt", sa.Integer(), nullable=False, comment="Counts from 0, as on the wire."
         ),
         sa.Column("expected_handler_class", sa.Text(), nullable=False),
+        sa.Column(
+            "confirmed_at",
+            sa.DateTime(timezone=True),
+            nullable=True,
+            comment="When a step that must not run twice was allowed to begin.",
+        ),
         sa.Column("metadata", postgresql.JSON(astext_type=sa.Text()), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(

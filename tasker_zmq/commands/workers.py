@@ -74,6 +74,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         concurrency=concurrency,
         credit=credit,
         last_heard_at=sitting.now,
+        confirms_start=request.confirms_start,
     )
     sitting.changes.then(lambda: _begin(sitting.desk.state, session, worker_id=worker_id))
     _adopt(sitting, request, session, worker_id=worker_id)

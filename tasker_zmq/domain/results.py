@@ -70,7 +70,10 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class StepFacts:
-    """The step as it is now; `attempts` counts its sendings, the one reported on included."""
+    """The step as it is now; `attempts` counts its sendings, the one reported on included.
+
+    `unheard`: its current batch ended without a word about it, so that a late one is welcome.
+    """
 
     state: StepState
     in_current_batch: bool
@@ -78,6 +81,8 @@ class StepFacts:
     retry_limit: int
     retryable: bool
     backoff: Backoff
+    losses: int = 0
+    unheard: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +105,7 @@ def decide(
             verdict=Verdict.STALE, reason="the step was sent again in another batch since"
         )
     if step.state is not StepState.IN_PROGRESS:
-        return _not_in_progress(step.state)
+        return _not_in_progress(step, outcome.status)
     match outcome.status:
         case ResultStatus.COMPLETED:
             return StepDecision(verdict=Verdict.APPLIED, event=StepEvent.COMPLETE)
@@ -123,13 +128,12 @@ def decide_failure(
         return _ended(
             DeadLetterReason.MAX_ATTEMPTS_EXCEEDED, "the step is declared as not retryable"
         )
-    if step.attempts >= tries:
-        return _ended(
-            DeadLetterReason.MAX_ATTEMPTS_EXCEEDED, f"attempt {step.attempts} of {tries} failed"
-        )
+    tried = step.attempts - step.losses
+    if tried >= tries:
+        return _ended(DeadLetterReason.MAX_ATTEMPTS_EXCEEDED, f"try {tried} of {tries} failed")
     if outcome.retry_after_seconds is None:
         due = next_attempt_at(
-            step.backoff, attempt=step.attempts, failed_at=now, chance=chance, jitter=jitter
+            step.backoff, attempt=max(1, tried), failed_at=now, chance=chance, jitter=jitter
         )
     else:
         due = asked_attempt_at(failed_at=now, retry_after_seconds=outcome.retry_after_seconds)
@@ -137,7 +141,7 @@ def decide_failure(
         verdict=Verdict.APPLIED,
         event=StepEvent.POSTPONE,
         next_attempt_at=due,
-        reason=f"attempt {step.attempts} of {tries} failed",
+        reason=f"try {tried} of {tries} failed",
     )
 
 
@@ -150,9 +154,16 @@ def _ended(dead_letter_reason: DeadLetterReason, reason: str) -> StepDecision:
     )
 
 
-def _not_in_progress(state: StepState) -> StepDecision:
-    """A resend when an outcome put the step there; too late when a person or a doubt did."""
-    match state:
+_WELCOME_LATE: Final = (StepState.PENDING, StepState.WAITING_FOR_RETRY, StepState.IN_DOUBT)
+
+
+def _not_in_progress(step: StepFacts, status: ResultStatus) -> StepDecision:
+    """A late success of a step given up is welcome; else it is a resend, or too late."""
+    if step.unheard and step.state in _WELCOME_LATE:
+        if status is ResultStatus.COMPLETED:
+            return StepDecision(verdict=Verdict.APPLIED, event=StepEvent.COMPLETE)
+        return StepDecision(verdict=Verdict.LATE, reason="the step was given up before")
+    match step.state:
         case StepState.CANCELLED | StepState.RESOLVED_MANUALLY | StepState.IN_DOUBT:
             verdict = Verdict.LATE
         case (
@@ -164,5 +175,5 @@ def _not_in_progress(state: StepState) -> StepDecision:
         ):
             verdict = Verdict.DUPLICATE
         case _:
-            assert_never(state)
-    return StepDecision(verdict=verdict, reason=f"the step is '{state}' already")
+            assert_never(step.state)
+    return StepDecision(verdict=verdict, reason=f"the step is '{step.state}' already")

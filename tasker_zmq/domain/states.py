@@ -120,6 +120,10 @@ def _step_arrows() -> dict[tuple[StepState, StepEvent], StepState]:
     arrows = {
         (s.PENDING, e.START): s.IN_PROGRESS,
         (s.IN_PROGRESS, e.COMPLETE): s.COMPLETE,
+        # A late success of a step that was lost, or ran out of time, and was not sent again.
+        (s.PENDING, e.COMPLETE): s.COMPLETE,
+        (s.WAITING_FOR_RETRY, e.COMPLETE): s.COMPLETE,
+        (s.IN_DOUBT, e.COMPLETE): s.COMPLETE,
         (s.IN_PROGRESS, e.POSTPONE): s.WAITING_FOR_RETRY,
         (s.WAITING_FOR_RETRY, e.RETRY): s.PENDING,
         (s.IN_PROGRESS, e.FAIL): s.ERROR,
@@ -128,6 +132,7 @@ def _step_arrows() -> dict[tuple[StepState, StepEvent], StepState]:
         (s.IN_PROGRESS, e.DOUBT): s.IN_DOUBT,
         (s.ERROR, e.RETRY): s.PENDING,
         (s.IN_DOUBT, e.RETRY): s.PENDING,
+        (s.IN_PROGRESS, e.CANCEL): s.CANCELLED,  # it fails or is lost, and its task was cancelled
     }
     for state in (s.PENDING, s.WAITING_FOR_RETRY, s.ERROR, s.IN_DOUBT):
         arrows[state, e.CANCEL] = s.CANCELLED

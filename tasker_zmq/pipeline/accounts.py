@@ -26,6 +26,8 @@ class StepView:
     attempts: int
     retry_limit: int
     retryable: bool
+    losses: int
+    unheard: bool
 
 
 @dataclass
@@ -45,6 +47,7 @@ class BatchView:
     transitions: int
     published_at: datetime | None
     batch_step_ids: dict[StepId, int] = field(default_factory=dict)
+    confirmed: set[StepId] = field(default_factory=set)  # allowed to begin, must not run twice
     arrows: list[tuple[BatchState, BatchState, BatchEvent]] = field(default_factory=list)
     heard: dict[str, int] = field(default_factory=dict)
     completion_heard: bool = False
@@ -74,6 +77,11 @@ class BatchView:
             self.heard[kind] = self.heard.get(kind, 0) + 1
             setattr(self, kind, getattr(self, kind) + 1)
 
+    def take_back_failure(self) -> None:
+        """A step that was counted as failed when its time ran out has succeeded after all."""
+        self.heard["failed"] = self.heard.get("failed", 0) - 1
+        self.failed -= 1
+
     def close(self, *, completed: int, failed: int) -> None:
         """End it by how many of its steps completed and failed."""
         if failed == 0:
@@ -97,6 +105,8 @@ class Views:
             if row.batch_step_id is None or row.workflow_step_id is None:
                 continue
             batch.batch_step_ids[row.workflow_step_id] = row.batch_step_id
+            if row.confirmed_at is not None:
+                batch.confirmed.add(row.workflow_step_id)
             if row.workflow_step_id not in self.steps:
                 self.steps[row.workflow_step_id] = _step(row)
 
@@ -134,6 +144,8 @@ def _step(row: Row) -> StepView:
         attempts=row.attempts,
         retry_limit=row.retry_limit,
         retryable=row.retryable,
+        losses=row.losses,
+        unheard=row.unheard,
     )
 
 

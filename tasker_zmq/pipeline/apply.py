@@ -9,7 +9,7 @@ from typing import Final
 from tasker_zmq.domain import results as rules
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepDecision, StepFacts, Verdict
-from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent
+from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent, StepState
 from tasker_zmq.pipeline import ledger
 from tasker_zmq.pipeline.accounts import BatchView, StepView, Views
 from tasker_zmq.pipeline.ledger import Ruling
@@ -188,7 +188,7 @@ class Applying:
         verdicts = [
             self._rule_step(batch, step_id, said).verdict for step_id in list(batch.batch_step_ids)
         ]
-        return _ruling_of_several(verdicts, batch)
+        return self._rule_both_accounts(verdicts, batch)
 
     def _rule_old_response(self, message: OldResponse, batch: BatchView) -> Ruling:
         verdicts = []
@@ -204,10 +204,15 @@ class Applying:
                 partial=True,
             )
             verdicts.append(self._rule_step(batch, result.step_id, said).verdict)
-        if not batch.completion:
+        return self._rule_both_accounts(verdicts, batch)
+
+    def _rule_both_accounts(self, verdicts: Sequence[Verdict], batch: BatchView) -> Ruling:
+        """A message that says everything of its batch is its completion too, unless refused."""
+        ruling = _ruling_of_several(verdicts, batch)
+        if ruling.verdict is not Verdict.REJECTED and not batch.completion:
             batch.completion = batch.completion_heard = batch.touched = True
         self.findings.completed_batches.append((batch.session_id, batch.batch_id))
-        return _ruling_of_several(verdicts, batch)
+        return ruling
 
     def _rule_step(self, batch: BatchView, step_id: StepId, said: Said) -> StepDecision:
         step = self.findings.views.step(batch, step_id)
@@ -223,14 +228,24 @@ class Applying:
         if word is not ResultStatus.IN_PROGRESS:
             self.findings.released.append((batch.session_id, step_id, batch.batch_id))
         if decision.event is not None:
+            if step.state is not StepState.IN_PROGRESS:
+                self._take_late(batch, step_id)
             self.move(step, decision, said)
             batch.count(completed=decision.event is StepEvent.COMPLETE, partial=said.partial)
         elif decision.verdict is Verdict.NOTED and batch.state is not BatchState.IN_PROGRESS:
             self._start(batch)
         return decision
 
+    def _take_late(self, batch: BatchView, step_id: StepId) -> None:
+        """A late success: the step waits to be sent again, which must not happen any more."""
+        if batch.state is BatchState.TIMED_OUT:
+            batch.take_back_failure()
+        self._turn.settled.add(step_id)
+        viable = self._turn.state.viable
+        self._turn.changes.then(lambda: viable.discard([step_id]))
+
     def _decide(self, outcome: Outcome, step: StepView, batch: BatchView) -> StepDecision:
-        definition = self._definition(step)
+        definition = self.definition(step)
         facts = StepFacts(
             state=step.state,
             in_current_batch=step.current_batch_id == batch.batch_id,
@@ -238,6 +253,8 @@ class Applying:
             retry_limit=step.retry_limit,
             retryable=step.retryable,
             backoff=definition.backoff,
+            losses=step.losses,
+            unheard=step.unheard,
         )
         return rules.decide(
             outcome,
@@ -247,12 +264,14 @@ class Applying:
             jitter=self._turn.tuning.jitter,
         )
 
-    def _definition(self, step: StepView) -> StepDefinition:
+    def definition(self, step: StepView) -> StepDefinition:
         return self._turn.state.step_definition(
             self._turn.connection, step.named_task_id, step.named_step_id
         )
 
-    def move(self, step: StepView, decision: StepDecision, said: Said) -> None:
+    def move(
+        self, step: StepView, decision: StepDecision, said: Said, *, unheard: bool = False
+    ) -> None:
         """Write down one decided move, and a dead letter where it is the end."""
         if decision.event is None:
             return
@@ -261,7 +280,7 @@ class Applying:
         kept = said.error or StepError(message="the worker gave no error")
         results = said.output.decode() if completed else None
         if results is not None:
-            self._turn.contents.add(step.task_id, self._definition(step).name, results)
+            self._turn.contents.add(step.task_id, self.definition(step).name, results)
         self.findings.moves.append(
             Move(
                 step_id=step.step_id,
@@ -272,6 +291,7 @@ class Applying:
                 error=None if completed else codec.encode(kept).decode(),
                 next_attempt_at=decision.next_attempt_at,
                 worker_name=said.worker_name,
+                unheard=unheard,
             )
         )
         step.state = target

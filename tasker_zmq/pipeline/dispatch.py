@@ -2,52 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import chain, islice
 
-import msgspec
-
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
-from tasker_zmq.domain.ids import BatchId, BatchUuid, HandlerClass, SessionId, StepId, TaskId
+from tasker_zmq.domain.ids import BatchId, HandlerClass, SessionId
 from tasker_zmq.domain.selection import Candidate, least_loaded
 from tasker_zmq.domain.states import StepEvent, StepState
-from tasker_zmq.pipeline.inbox import Outbox, Publication
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
+from tasker_zmq.pipeline.inbox import Outbox
+from tasker_zmq.pipeline.requests import Loaded, Request, Sending, load, publication
+from tasker_zmq.pipeline.state import Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
-from tasker_zmq.protocol import codec, topics
-from tasker_zmq.protocol.messages import StepBatch, StepError, StepMetadata, StepRequest
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store.batches import NewBatch, NewBatchStep
 from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.ledger import DeadLetterRow
-from tasker_zmq.store.statements import Row
 from tasker_zmq.store.steps import Move, ReadyStep
-
-ENVELOPE_BYTES = 1_024  # of a step's request beside its context, config and parents' results
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What load_viable_steps would return, from memory; both texts are JSON."""
-
-    step_id: StepId
-    task_id: TaskId
-    name: str
-    attempts: int
-    retry_limit: int
-    created_at: datetime
-    context: str
-    previous_results: str
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A step that may be sent, with its definition; `size` in bytes on the wire, about."""
-
-    row: Request | Row
-    definition: StepDefinition
-    size: int
 
 
 @dataclass
@@ -64,6 +37,11 @@ class _Plan:
     steps: list[Loaded]
     batch: NewBatch
 
+    @property
+    def asks_first(self) -> bool:
+        """Whether the worker asks before it begins: then it is known what was begun."""
+        return self.session.confirms_start and any(step.once for step in self.steps)
+
 
 class Dispatching:
     """One tick's dispatch."""
@@ -76,7 +54,11 @@ class Dispatching:
         # A sweep finds again what waits already, and what this tick created or moved itself.
         viable = self._turn.state.viable
         fresh = list(
-            {each[0].step_id: each for each in fresh if each[0].step_id not in viable}.values()
+            {
+                each[0].step_id: each
+                for each in fresh
+                if each[0].step_id not in viable and each[0].step_id not in self._turn.settled
+            }.values()
         )
         self._turn.changes.then(lambda: viable.add(fresh))
         chosen = [] if self._turn.state.draining else self._choose(fresh)
@@ -111,7 +93,7 @@ class Dispatching:
                 # Paused, taken, or held by another transaction: the sweep finds what is still due.
                 self._turn.changes.then(self._sweep_again)
         return [
-            Loaded(row, definition, _size(row, definition))
+            load(row, definition)
             for ready, definition in chosen
             if (row := at_hand[ready.step_id]) is not None
         ]
@@ -149,7 +131,8 @@ class Dispatching:
             room = sum(rooms[session_id] for session_id in able)
             left = self._turn.tuning.dispatch_max - len(chosen)
             waiting = chain(self._turn.state.viable.peek(handler), by_handler.get(handler, ()))
-            picked = list(islice(waiting, max(0, min(room, left))))
+            wanted = (each for each in waiting if each[0].step_id not in self._turn.settled)
+            picked = list(islice(wanted, max(0, min(room, left))))
             chosen += picked
             _spend(rooms, able, len(picked))
         return chosen
@@ -160,7 +143,8 @@ class Dispatching:
         return [each for each in able if each.session_id not in passed_over]
 
     def _plan(self, steps: Sequence[Loaded]) -> list[_Plan]:
-        by_session: dict[SessionId, list[Loaded]] = {}
+        # A batch whose worker asks first holds up no step that may begin at once.
+        by_session: dict[tuple[SessionId, bool], list[Loaded]] = {}
         given: dict[SessionId, int] = {}
         by_handler: dict[HandlerClass, list[Loaded]] = {}
         for step in steps:
@@ -177,11 +161,11 @@ class Dispatching:
             ]
             chosen = least_loaded(candidates, len(wanted))
             for step, session_id in zip(wanted, chosen, strict=False):
-                by_session.setdefault(session_id, []).append(step)
+                by_session.setdefault((session_id, step.once), []).append(step)
                 given[session_id] = given.get(session_id, 0) + 1
         packed = [
             (self._turn.state.sessions[session_id], batch)
-            for session_id, given_steps in by_session.items()
+            for (session_id, _), given_steps in by_session.items()
             for batch in pack(
                 given_steps,
                 size=lambda step: step.size,
@@ -238,6 +222,7 @@ class Dispatching:
                 sequence_order=order,
                 handler_class=step.definition.handler_class,
                 attempts=step.row.attempts,
+                confirmed=step.once and not plan.asks_first,
             )
             for plan in plans
             for order, step in enumerate(plan.steps, start=1)
@@ -264,42 +249,19 @@ class Dispatching:
     def _outbox(self, plans: Iterable[_Plan]) -> Outbox:
         return Outbox(
             publications=[
-                Publication(plan.batch.batch_id, _topic(plan.session), self._body(plan))
+                publication(
+                    self._turn,
+                    Sending(
+                        session=plan.session,
+                        batch_id=plan.batch.batch_id,
+                        batch_uuid=plan.batch.batch_uuid,
+                        publication=plan.batch.publication,
+                        steps=plan.steps,
+                        confirm_start=plan.asks_first,
+                    ),
+                )
                 for plan in plans
             ]
-        )
-
-    def _body(self, plan: _Plan) -> bytes:
-        legacy = plan.session.session_id == LEGACY_SESSION
-        return codec.encode(
-            StepBatch(
-                batch_id=BatchUuid(plan.batch.batch_uuid),
-                protocol_version=self._turn.tuning.protocol_version,
-                steps=tuple(self._request(step) for step in plan.steps),
-                core_id=self._turn.state.core_id,
-                session_id=None if legacy else plan.session.session_id,
-                publication=None if legacy else plan.batch.publication,
-            )
-        )
-
-    def _request(self, step: Loaded) -> StepRequest:
-        row, definition = step.row, step.definition
-        return StepRequest(
-            step_id=row.step_id,
-            task_id=row.task_id,
-            step_name=row.name,
-            handler_class=definition.handler_class,
-            handler_config=msgspec.Raw(definition.handler_config),
-            task_context=msgspec.Raw(row.context.encode()),
-            previous_results=msgspec.Raw(row.previous_results.encode()),
-            depends_on_steps=definition.depends_on,
-            metadata=StepMetadata(
-                attempt=row.attempts,
-                retry_limit=row.retry_limit,
-                timeout_ms=int(definition.timeout_seconds * 1_000),
-                created_at=self._turn.now.isoformat(),
-                idempotency_key=f"{row.step_id}-{int(row.created_at.timestamp() * 1_000):x}",
-            ),
         )
 
 
@@ -330,19 +292,6 @@ def oversized_moves(
             )
         )
     return moves, letters
-
-
-def _size(row: Row, definition: StepDefinition) -> int:
-    texts = len(row.context) + len(row.previous_results)
-    if not (row.context.isascii() and row.previous_results.isascii()):
-        texts = len(row.context.encode()) + len(row.previous_results.encode())
-    return texts + len(definition.handler_config) + ENVELOPE_BYTES
-
-
-def _topic(session: Session) -> bytes:
-    if session.session_id == LEGACY_SESSION:
-        return topics.LEGACY_STEPS_TOPIC
-    return topics.steps_topic(session.session_id)
 
 
 def _spend(rooms: dict[SessionId, int], able: Sequence[SessionId], steps: int) -> None:

@@ -8,29 +8,36 @@ from datetime import datetime
 import msgspec
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import BatchId, SessionId, StepId
+from tasker_zmq.domain.ids import BatchId, StepId
 from tasker_zmq.domain.reconciliation import (
     CompletionAccount,
+    Difference,
+    DifferenceKind,
     PartialAccount,
     Reconciliation,
+    ReconciliationStatus,
     SummaryAccount,
+    in_order,
     reconcile,
 )
 from tasker_zmq.domain.results import ResultStatus, Verdict, result_status
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.messages import (
     BatchCompletion,
+    BatchError,
     OldResponse,
     PartialResult,
     ResultMessage,
 )
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store.batches import StoredDifference
+from tasker_zmq.store.reads import batches as batch_reads
 from tasker_zmq.store.statements import Row
 
 _MESSAGES: dict[str, type[ResultMessage]] = {
     topics.PARTIAL_RESULT: PartialResult,
     topics.BATCH_COMPLETION: BatchCompletion,
+    topics.BATCH_ERROR: BatchError,
     topics.RESULTS: OldResponse,
 }
 _NO_PART = frozenset({Verdict.REJECTED.value, Verdict.UNKNOWN_BATCH.value})
@@ -38,26 +45,56 @@ _NO_PART = frozenset({Verdict.REJECTED.value, Verdict.UNKNOWN_BATCH.value})
 
 @dataclass
 class Accounts:
-    """Both accounts of one batch."""
+    """Both accounts of one batch; `given_up`: its worker said that it could not work on it."""
 
     steps: list[StepId] = field(default_factory=list)
     partials: list[PartialAccount] = field(default_factory=list)
-    completion: CompletionAccount | None = None
+    completions: list[CompletionAccount] = field(default_factory=list)
+    given_up: bool = False
 
     @property
     def unreported(self) -> list[tuple[StepId, ResultStatus]]:
-        """What only the completion says: outcomes of steps that no partial result named."""
-        told = {
-            each.step_id for each in self.partials if each.status is not ResultStatus.IN_PROGRESS
-        }
-        summaries = self.completion.summaries if self.completion else ()
+        """What only a completion says: outcomes of steps that no partial result named."""
+        told = self._told()
         return [
             (each.step_id, each.status)
-            for each in summaries
+            for completion in self.completions
+            for each in completion.summaries
             if each.step_id not in told
             and each.step_id in self.steps
             and each.status in (ResultStatus.COMPLETED, ResultStatus.FAILED)
         ]
+
+    def both(self) -> tuple[list[PartialAccount], list[CompletionAccount]]:
+        """The two accounts, to be compared; a batch_error stands in both for what was not told."""
+        if not self.given_up:
+            return self.partials, self.completions
+        told = self._told()
+        untold = [step_id for step_id in self.steps if step_id not in told]
+        told |= {step_id: {ResultStatus.FAILED} for step_id in untold}
+        ends = [told[step_id] for step_id in self.steps]
+        completed, failed = ends.count({ResultStatus.COMPLETED}), ends.count({ResultStatus.FAILED})
+        completion = CompletionAccount(
+            total_steps=len(ends),
+            completed_steps=completed,
+            failed_steps=failed,
+            in_progress_steps=len(ends) - completed - failed,
+            summaries=tuple(
+                SummaryAccount(step_id=step_id, status=status)
+                for step_id in self.steps
+                for status in told[step_id]
+            ),
+        )
+        more = [PartialAccount(step_id=each, status=ResultStatus.FAILED) for each in untold]
+        return [*self.partials, *more], [*self.completions, completion]
+
+    def _told(self) -> dict[StepId, set[ResultStatus]]:
+        """Steps whose end a partial result told, and how they ended."""
+        told: dict[StepId, set[ResultStatus]] = {}
+        for each in self.partials:
+            if each.status is not ResultStatus.IN_PROGRESS:
+                told.setdefault(each.step_id, set()).add(each.status)
+        return told
 
 
 def of_messages(steps: Iterable[StepId], messages: Iterable[ResultMessage]) -> Accounts:
@@ -78,7 +115,8 @@ def load(connection: Connection, batch_ids: Sequence[BatchId]) -> dict[BatchId, 
 
 def compare(accounts: Accounts) -> Reconciliation:
     """Whether the two accounts agree."""
-    return reconcile(accounts.steps, accounts.partials, completion=accounts.completion)
+    partials, completions = accounts.both()
+    return reconcile(accounts.steps, partials, completions=completions)
 
 
 def store(
@@ -102,6 +140,48 @@ def store(
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What was stored of a batch's two accounts, and what the ledger comes to when asked again."""
+
+    batch_id: BatchId
+    stored: Reconciliation
+    computed: Reconciliation
+
+    @property
+    def pending(self) -> bool:
+        """Nothing was stored yet: messages may still come."""
+        return self.stored.status is ReconciliationStatus.PENDING
+
+    @property
+    def agrees(self) -> bool:
+        return self.pending or self.stored == self.computed
+
+
+def recompute(connection: Connection, batch_ids: Sequence[BatchId]) -> list[Comparison]:
+    """Compare these batches again, writing nothing; in the order of their ids."""
+    stored = batch_reads.stored_verdicts(connection, batch_ids)
+    return [
+        Comparison(batch_id=batch_id, stored=_stored(*stored[batch_id]), computed=compare(accounts))
+        for batch_id, accounts in sorted(load(connection, sorted(stored)).items())
+    ]
+
+
+def _stored(status: str, differences: Iterable[StoredDifference]) -> Reconciliation:
+    return Reconciliation(
+        status=ReconciliationStatus(status),
+        differences=in_order(
+            Difference(
+                kind=DifferenceKind(each.kind),
+                step_id=each.step_id,
+                partial_says=each.partial_says,
+                completion_says=each.completion_says,
+            )
+            for each in differences
+        ),
+    )
+
+
 def _add(accounts: Accounts, row: Row) -> None:
     if row.kind == "step":
         accounts.steps.append(row.step_id)
@@ -117,8 +197,9 @@ def _add_message(accounts: Accounts, message: ResultMessage) -> None:
     if isinstance(message, PartialResult):
         _add_partial(accounts, message)
     elif isinstance(message, BatchCompletion):
-        if accounts.completion is None:
-            accounts.completion = _completion(message)
+        accounts.completions.append(_completion(message))
+    elif isinstance(message, BatchError):
+        accounts.given_up = True
     elif isinstance(message, OldResponse):
         _add_old(accounts, message)
 
@@ -133,7 +214,6 @@ def _add_partial(accounts: Accounts, message: PartialResult) -> None:
             step_id=message.step_id,
             status=status,
             sequence=message.sequence,
-            session_id=message.session_id,
             output_digest=digest(bytes(message.output)) if completed else None,
         )
     )
@@ -164,11 +244,10 @@ def _add_old(accounts: Accounts, message: OldResponse) -> None:
         if (status := result_status(each.status)) is not None
     ]
     accounts.partials += [
-        PartialAccount(step_id=step_id, status=status, session_id=SessionId("legacy"))
-        for step_id, status in outcomes
+        PartialAccount(step_id=step_id, status=status) for step_id, status in outcomes
     ]
-    if accounts.completion is None:
-        accounts.completion = CompletionAccount(
+    accounts.completions.append(
+        CompletionAccount(
             total_steps=len(message.results),
             completed_steps=_count(outcomes, ResultStatus.COMPLETED),
             failed_steps=_count(outcomes, ResultStatus.FAILED),
@@ -176,6 +255,7 @@ def _add_old(accounts: Accounts, message: OldResponse) -> None:
                 SummaryAccount(step_id=step_id, status=status) for step_id, status in outcomes
             ),
         )
+    )
 
 
 def _count(outcomes: Iterable[tuple[StepId, ResultStatus]], wanted: ResultStatus) -> int:

@@ -4,16 +4,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
+from tasker_zmq.domain.losses import Start, decide_loss
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_failure
 from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
 from tasker_zmq.pipeline.accounts import BatchView, StepView
-from tasker_zmq.pipeline.apply import Applying, Findings, Said
+from tasker_zmq.pipeline.apply import Applying, Findings, Said, fingerprint
 from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import steps as step_store
+from tasker_zmq.store.ledger import DeadLetterRow
 from tasker_zmq.store.steps import Move
 
 
@@ -41,25 +43,23 @@ class Recovering:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
+        self._applying = Applying(turn)
 
     def time_out(self, batch_ids: Sequence[BatchId]) -> Findings:
-        """Batches past their deadline: their unfinished steps failed by timeout."""
-        applying = Applying(self._turn)
-        findings = applying.findings
+        """Batches past their deadline: their unfinished steps failed by timeout.
+
+        Unless a step must not run twice: then nobody knows whether it did.
+        """
+        self._applying = Applying(self._turn)
+        findings = self._applying.findings
         findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
+        reason = "no result came before the batch's deadline"
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
-                error = StepError(
-                    message="no result came before the batch's deadline", error_type="BatchTimeout"
-                )
-                decision = decide_failure(
-                    Outcome(status=ResultStatus.FAILED),
-                    self._facts(step),
-                    now=self._turn.now,
-                    chance=self._turn.chance(),
-                    jitter=self._turn.tuning.jitter,
-                )
-                applying.move(step, decision, Said(status=ResultStatus.FAILED, error=error))
+                if self._once(step):
+                    self._lose(batch, step, reason=reason, error_type="BatchTimeout")
+                else:
+                    self._fail(step, StepError(message=reason, error_type="BatchTimeout"))
                 batch.count(completed=False, partial=False)
             self._end(batch, BatchEvent.TIME_OUT, findings)
         return findings
@@ -72,20 +72,68 @@ class Recovering:
         never_started: frozenset[StepId] = frozenset(),
     ) -> Findings:
         """Batches whose session is gone: steps that were `never_started` are not charged."""
-        findings = Findings()
+        self._applying = Applying(self._turn)
+        findings = self._applying.findings
         findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
-                findings.moves.append(
-                    _loss(step, reason, started=step.step_id not in never_started)
-                )
+                never = step.step_id in never_started
+                self._lose(batch, step, reason=reason, error_type="Lost", never=never)
             self._end(batch, BatchEvent.ORPHAN, findings)
         return findings
 
-    def _facts(self, step: StepView) -> StepFacts:
-        definition = self._turn.state.step_definition(
-            self._turn.connection, step.named_task_id, step.named_step_id
+    def _fail(self, step: StepView, error: StepError) -> None:
+        decision = decide_failure(
+            Outcome(status=ResultStatus.FAILED),
+            self._facts(step),
+            now=self._turn.now,
+            chance=self._turn.chance(),
+            jitter=self._turn.tuning.jitter,
         )
+        said = Said(status=ResultStatus.FAILED, error=error)
+        unheard = decision.event is StepEvent.POSTPONE
+        self._applying.move(step, decision, said, unheard=unheard)
+
+    def _lose(
+        self, batch: BatchView, step: StepView, *, reason: str, error_type: str, never: bool = False
+    ) -> None:
+        start = Start.NEVER if never else self._start(batch, step)
+        decision = decide_loss(start, losses=step.losses, losses_max=self._turn.tuning.losses_max)
+        why = f"{reason}; {decision.reason}" if decision.reason else reason
+        doubted = decision.event is StepEvent.DOUBT
+        error = StepError(message=why, error_type="InDoubt" if doubted else error_type)
+        state, step.state = step.state, STEP.after(step.state, decision.event)
+        self._applying.findings.moves.append(
+            Move(
+                step_id=step.step_id,
+                from_state=state,
+                to_state=step.state,
+                event=decision.event,
+                error=None if start is Start.NEVER else codec.encode(error).decode(),
+                uncharged=decision.uncharged,
+                lost=decision.lost,
+                unheard=decision.event is not StepEvent.FAIL,
+            )
+        )
+        if decision.dead_letter_reason is not None:
+            self._applying.findings.dead_letters.append(
+                DeadLetterRow(
+                    step_id=step.step_id,
+                    reason=decision.dead_letter_reason,
+                    fingerprint=fingerprint(error),
+                )
+            )
+
+    def _start(self, batch: BatchView, step: StepView) -> Start:
+        if not self._once(step):
+            return Start.POSSIBLE
+        return Start.CONFIRMED if step.step_id in batch.confirmed else Start.NEVER
+
+    def _once(self, step: StepView) -> bool:
+        return not step.retryable or self._applying.definition(step).confirm_start
+
+    def _facts(self, step: StepView) -> StepFacts:
+        definition = self._applying.definition(step)
         return StepFacts(
             state=step.state,
             in_current_batch=True,
@@ -93,6 +141,7 @@ class Recovering:
             retry_limit=step.retry_limit,
             retryable=step.retryable,
             backoff=definition.backoff,
+            losses=step.losses,
         )
 
     def _end(self, batch: BatchView, event: BatchEvent, findings: Findings) -> None:
@@ -121,26 +170,6 @@ def _held(findings: Findings, batch: BatchView) -> list[StepView]:
         and step.state is StepState.IN_PROGRESS
         and step.current_batch_id == batch.batch_id
     ]
-
-
-def _loss(step: StepView, reason: str, *, started: bool) -> Move:
-    """Back among the viable steps; but a step that must not run twice needs a person."""
-    event = StepEvent.DOUBT if started and not step.retryable else StepEvent.LOSE
-    state, step.state = step.state, STEP.after(step.state, event)
-    return Move(
-        step_id=step.step_id,
-        from_state=state,
-        to_state=step.state,
-        event=event,
-        error=None if event is StepEvent.LOSE else _in_doubt(reason),
-        uncharged=0 if started else 1,
-        lost=1 if started else 0,
-    )
-
-
-def _in_doubt(reason: str) -> str:
-    message = f"{reason}; the step is not retryable and may have run: decide by hand"
-    return codec.encode(StepError(message=message, error_type="InDoubt")).decode()
 
 
 def silent_sessions(turn: Turn) -> list[SessionId]:

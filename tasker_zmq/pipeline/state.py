@@ -43,6 +43,7 @@ class Session:
     concurrency: int
     credit: int
     last_heard_at: datetime
+    confirms_start: bool = False  # it asks before it begins a step that must not run twice
     subscribed: bool = False
     draining: bool = False
     suspect: bool = False  # silent for a while: until it is heard again it is sent nothing

@@ -13,7 +13,7 @@ from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.pipeline import accounts, advance, discover, reconcile, recover
 from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
-from tasker_zmq.pipeline.dispatch import Dispatching, Loaded, oversized_moves
+from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
 from tasker_zmq.pipeline.inbox import (
     Letter,
     Outbox,
@@ -22,6 +22,7 @@ from tasker_zmq.pipeline.inbox import (
     ReceivedResult,
     SubscriptionSeen,
 )
+from tasker_zmq.pipeline.requests import Loaded
 from tasker_zmq.pipeline.state import Changes, CoreState, Session, release
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
@@ -172,7 +173,7 @@ class _Pass:
             self._forget(batch)
             return
         settled = batch.reconciliation_status != ReconciliationStatus.PENDING
-        if batch.completion_heard if settled else whole:
+        if batch.messages if settled else whole:
             self._to_reconcile.append(batch.batch_id)
         elif batch.touched and not settled and (batch.completion or not batch.open):
             due = self._turn.now + timedelta(seconds=self._turn.tuning.completion_grace_seconds)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tasker_zmq.domain.losses import LOSSES_MAX
 from tasker_zmq.domain.template import StepDefaults
 from tasker_zmq.protocol.limits import WireLimits
 
@@ -21,6 +22,7 @@ class Tuning:
     heartbeat_interval_seconds: float = 2.0
     session_suspect_seconds: float = 6.0
     session_dead_seconds: float = 10.0
+    losses_max: int = LOSSES_MAX
     timeout_grace_seconds: float = 5.0
     completion_grace_seconds: float = 5.0
     sweep_seconds: float = 5.0

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.domain.ids import SessionId, StepId
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
@@ -23,6 +23,7 @@ class Turn:
     make_uuid: UuidMaker
     contents: ContentsOfTurn
     changes: Changes = field(default_factory=Changes)
+    settled: set[StepId] = field(default_factory=set)  # late successes: not to be sent again
     gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends
     heard: set[SessionId] = field(default_factory=set)  # their heartbeats lie in this very tick
     suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick

@@ -106,6 +106,7 @@ class RegisterWorker(msgspec.Struct, frozen=True, kw_only=True):
     connection_info: dict[str, Any] = {}
     former_session_id: SessionId | None = None  # of this very process; what is not in hand is lost
     in_hand: tuple[InHand, ...] = ()
+    confirms_start: bool = False  # it sends ConfirmStart; without it such steps are sent at once
 
 
 class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,7 +207,7 @@ class ResultsRecorded(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConfirmStart(msgspec.Struct, frozen=True, kw_only=True):
-    """Worker to daemon: may these steps, which must not run twice, be started now?"""
+    """Worker to daemon: may these steps, which must not run twice, be started now."""
 
     session_id: SessionId
     batch_id: BatchUuid

@@ -22,6 +22,7 @@ class NewBatchStep:
     sequence_order: int
     handler_class: str
     attempts: int  # so far
+    confirmed: bool = False  # it may begin without asking
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,6 +107,7 @@ def start(
             "orders": [step.sequence_order for step in steps],
             "handler_classes": [step.handler_class for step in steps],
             "attempts": [step.attempts for step in steps],
+            "confirmed": [step.confirmed for step in steps],
             "batch_ids": [batch.batch_id for batch in batches],
             "batch_uuids": [batch.batch_uuid for batch in batches],
             "batch_task_ids": [batch.task_id for batch in batches],

@@ -29,6 +29,7 @@ class Move:
     worker_name: str | None = None
     uncharged: int = 0  # attempts given back
     lost: int = 0  # losses added
+    unheard: bool = False  # its batch ended without a word about it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -167,6 +168,7 @@ def _moves(moves: Sequence[Move]) -> dict[str, list[Any]]:
         "worker_names": [move.worker_name for move in moves],
         "uncharged": [move.uncharged for move in moves],
         "lost": [move.lost for move in moves],
+        "unheard": [move.unheard for move in moves],
     }
 
 

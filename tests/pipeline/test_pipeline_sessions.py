@@ -197,8 +197,7 @@ def test_steps_that_were_never_started_are_given_back_without_a_charge(world: Wo
     )
     anna = world.worker("anna")
     task = world.submit("twins")
-    batch = anna.batch()
-    goodbye(world, anna, in_hand(batch))
+    goodbye(world, anna, *(in_hand(batch) for batch in anna.in_hand))
     for step in world.steps(task).values():
         assert (step.state, step.attempts, step.losses) == ("pending", 0, 0)
     bert = world.worker("bert")

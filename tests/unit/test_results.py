@@ -112,7 +112,7 @@ def test_a_retry_limit_counts_the_tries_after_the_first(retry_limit: int, tries:
 def test_the_last_attempt_ends_the_step_as_a_dead_letter_that_says_so() -> None:
     decision = decided(FAILED, a_step(attempts=4))
     assert decision.dead_letter_reason is DeadLetterReason.MAX_ATTEMPTS_EXCEEDED
-    assert decision.reason == "attempt 4 of 4 failed"
+    assert decision.reason == "try 4 of 4 failed"
 
 
 def test_a_step_that_is_not_retryable_runs_once_and_ends_with_its_first_failure() -> None:

@@ -8,9 +8,9 @@ WITH outcome AS MATERIALIZED (
         CAST(:step_ids AS bigint[]), CAST(:from_states AS text[]), CAST(:to_states AS text[]),
         CAST(:events AS text[]), CAST(:results AS text[]), CAST(:errors AS text[]),
         CAST(:next_attempts AS timestamptz[]), CAST(:worker_names AS text[]),
-        CAST(:uncharged AS integer[]), CAST(:lost AS integer[])
+        CAST(:uncharged AS integer[]), CAST(:lost AS integer[]), CAST(:unheard AS boolean[])
     ) AS u(step_id, from_state, to_state, event, results, error, next_attempt_at, worker_name,
-           uncharged, lost)
+           uncharged, lost, unheard)
 ),
 moved AS (
     UPDATE tasker_workflow_steps s SET
@@ -22,6 +22,7 @@ moved AS (
         next_attempt_at = o.next_attempt_at,
         attempts = s.attempts - o.uncharged,
         losses = s.losses + o.lost,
+        unheard = o.unheard,
         worker_name = coalesce(o.worker_name, s.worker_name),
         finished_at = CASE WHEN o.to_state IN ('complete', 'error')
             THEN CAST(:now AS timestamptz) END

@@ -6,7 +6,7 @@ WITH expired AS MATERIALIZED (
 ),
 held AS MATERIALIZED (
     SELECT s.workflow_step_id, s.task_id, s.named_step_id, s.state, s.current_batch_id, s.attempts,
-        s.retry_limit, s.retryable
+        s.retry_limit, s.retryable, s.losses, s.unheard
     FROM tasker_workflow_steps s
     WHERE s.workflow_step_id IN (
         SELECT bs.workflow_step_id FROM expired e
@@ -18,7 +18,7 @@ SELECT e.batch_uuid::text AS batch_uuid, bs.workflow_step_id AS step_id, e.batch
     e.partial_results_received, e.final_completion_received, e.reconciliation_status,
     e.transitions AS batch_transitions, e.published_at, bs.id AS batch_step_id, h.workflow_step_id,
     h.task_id, h.named_step_id, h.state AS step_state, h.current_batch_id, h.attempts,
-    h.retry_limit, h.retryable,
+    h.retry_limit, h.retryable, h.losses, h.unheard, bs.confirmed_at,
     (SELECT t.named_task_id FROM tasker_tasks t WHERE t.task_id = h.task_id) AS named_task_id
 FROM expired e
 JOIN tasker_step_execution_batch_steps bs USING (batch_id)

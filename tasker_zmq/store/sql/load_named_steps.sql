@@ -10,7 +10,8 @@ held_batches AS MATERIALIZED (
     ORDER BY b.batch_id FOR NO KEY UPDATE
 ),
 carried AS MATERIALIZED (
-    SELECT n.batch_uuid, n.step_id, b.batch_id, bs.id AS batch_step_id, bs.workflow_step_id
+    SELECT n.batch_uuid, n.step_id, b.batch_id, bs.id AS batch_step_id, bs.workflow_step_id,
+        bs.confirmed_at
     FROM named n
     JOIN held_batches b USING (batch_uuid)
     LEFT JOIN tasker_step_execution_batch_steps bs
@@ -18,7 +19,7 @@ carried AS MATERIALIZED (
 ),
 held_steps AS MATERIALIZED (
     SELECT s.workflow_step_id, s.task_id, s.named_step_id, s.state, s.current_batch_id, s.attempts,
-        s.retry_limit, s.retryable
+        s.retry_limit, s.retryable, s.losses, s.unheard
     FROM tasker_workflow_steps s
     WHERE s.workflow_step_id IN (SELECT workflow_step_id FROM carried)
     ORDER BY s.workflow_step_id FOR NO KEY UPDATE
@@ -28,6 +29,7 @@ SELECT c.batch_uuid::text AS batch_uuid, c.step_id, b.batch_id, b.state AS batch
     b.final_completion_received, b.reconciliation_status, b.transitions AS batch_transitions,
     b.published_at, c.batch_step_id, s.workflow_step_id, s.task_id, s.named_step_id,
     s.state AS step_state, s.current_batch_id, s.attempts, s.retry_limit, s.retryable,
+    s.losses, s.unheard, c.confirmed_at,
     (SELECT t.named_task_id FROM tasker_tasks t WHERE t.task_id = s.task_id) AS named_task_id
 FROM carried c
 JOIN held_batches b USING (batch_id)

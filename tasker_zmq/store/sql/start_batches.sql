@@ -4,8 +4,8 @@
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:step_batch_ids AS bigint[]), CAST(:orders AS integer[]),
-        CAST(:handler_classes AS text[]), CAST(:attempts AS integer[])
-    ) AS u(step_id, batch_id, sequence_order, handler_class, attempts)
+        CAST(:handler_classes AS text[]), CAST(:attempts AS integer[]), CAST(:confirmed AS boolean[])
+    ) AS u(step_id, batch_id, sequence_order, handler_class, attempts, confirmed)
 ),
 batch AS (
     INSERT INTO tasker_step_execution_batches
@@ -33,7 +33,8 @@ batch_written AS (
 started AS (
     UPDATE tasker_workflow_steps s SET state = 'in_progress', attempts = s.attempts + 1,
         transitions = s.transitions + 1, current_batch_id = n.batch_id,
-        started_at = CAST(:now AS timestamptz), next_attempt_at = NULL, finished_at = NULL
+        started_at = CAST(:now AS timestamptz), next_attempt_at = NULL, finished_at = NULL,
+        unheard = false
     FROM sent n
     WHERE s.workflow_step_id = n.step_id AND s.state = 'pending' AND s.unfinished_parents = 0
       AND s.attempts = n.attempts
@@ -44,7 +45,7 @@ started AS (
           FROM tasker_tasks t WHERE t.task_id = s.task_id
       )
     RETURNING s.workflow_step_id, s.task_id, s.transitions, s.attempts, n.batch_id,
-        n.sequence_order, n.handler_class
+        n.sequence_order, n.handler_class, n.confirmed
 ),
 written AS (
     INSERT INTO tasker_workflow_step_transitions
@@ -55,9 +56,10 @@ written AS (
 ),
 carried AS (
     INSERT INTO tasker_step_execution_batch_steps
-        (batch_id, workflow_step_id, sequence_order, attempt, expected_handler_class, created_at)
+        (batch_id, workflow_step_id, sequence_order, attempt, expected_handler_class, confirmed_at,
+         created_at)
     SELECT batch_id, workflow_step_id, sequence_order, attempts - 1, handler_class,
-        CAST(:now AS timestamptz)
+        CASE WHEN confirmed THEN CAST(:now AS timestamptz) END, CAST(:now AS timestamptz)
     FROM started
 ),
 task_started AS (

@@ -100,6 +100,9 @@ class BatchStep(Base):
     sequence_order: Mapped[int] = mapped_column(Integer, comment="Counts from 1.")
     attempt: Mapped[int] = mapped_column(Integer, comment="Counts from 0, as on the wire.")
     expected_handler_class: Mapped[str]
+    confirmed_at: Mapped[datetime | None] = mapped_column(
+        comment="When a step that must not run twice was allowed to begin."
+    )
     metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSON)
     created_at: Mapped[datetime]
 

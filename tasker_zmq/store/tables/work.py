@@ -111,6 +111,11 @@ class WorkflowStep(Base):
     current_batch_id: Mapped[int | None] = mapped_column(
         BigInteger, comment="Only results of this batch count."
     )
+    unheard: Mapped[bool] = mapped_column(
+        Boolean,
+        server_default=text("false"),
+        comment="Its current batch ended without a word about it: a late success is welcome.",
+    )
     next_attempt_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
