@@ -4,16 +4,16 @@ A pure function of the ledger: neither the order of messages nor their repetitio
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
 
-from tasker_zmq.domain.ids import SessionId, StepId
+from tasker_zmq.domain.ids import StepId
 from tasker_zmq.domain.results import ResultStatus
 
-GAPS_SHOWN_MAX: Final = 10
+SHOWN_MAX: Final = 10
 
 
 class ReconciliationStatus(StrEnum):
@@ -45,7 +45,6 @@ class PartialAccount:
     step_id: StepId
     status: ResultStatus
     sequence: int | None = None
-    session_id: SessionId | None = None
     output_digest: str | None = None
 
 
@@ -108,11 +107,12 @@ def reconcile(
     batch_steps: Collection[StepId],
     partials: Collection[PartialAccount],
     *,
-    completion: CompletionAccount | None,
+    completions: Collection[CompletionAccount],
 ) -> Reconciliation:
     """Compare the accounts of a batch that carried `batch_steps`.
 
-    Ask once the completion is there, or once nobody waits for it any longer (None).
+    Ask once a completion is there, or once nobody waits for it any longer. Several completions are
+    one account: where they contradict each other, that account says both.
     """
     members = frozenset(batch_steps)
     told = _by_step((each.step_id, each.status, each.output_digest) for each in partials)
@@ -124,20 +124,19 @@ def reconcile(
         if step not in members
     ]
     told = {step: said for step, said in told.items() if step in members}
-    if completion is None:
+    if not completions:
         found.append(Difference(kind=DifferenceKind.COMPLETION_MISSING))
-    else:
-        summed_up = _by_step(
-            (each.step_id, each.status or "unknown", each.output_digest)
-            for each in completion.summaries
-        )
-        if summed_up:
-            found += _compare_steps(told, summed_up, members=members)
-        counted = {step: said for step, said in (summed_up or told).items() if step in members}
-        found += _compare_counts(completion, counted, batch_size=len(members))
-    found.sort(key=lambda each: (each.step_id or 0, each.kind))
+    summed_up = _summed_up(completions)
+    if summed_up:
+        found += _compare_steps(told, summed_up, members=members)
+    found += _compare_counts(completions, told, members=members)
     status = ReconciliationStatus.DISCREPANCY if found else ReconciliationStatus.CONSISTENT
-    return Reconciliation(status=status, differences=tuple(found))
+    return Reconciliation(status=status, differences=in_order(found))
+
+
+def in_order(differences: Iterable[Difference]) -> tuple[Difference, ...]:
+    """By step, then by kind; those of the whole batch first."""
+    return tuple(sorted(differences, key=lambda each: (each.step_id or 0, each.kind)))
 
 
 def _by_step(lines: Iterable[tuple[StepId, str, str | None]]) -> dict[StepId, _Said]:
@@ -195,37 +194,50 @@ def _compare_step(step: StepId, partial: _Said | None, summary: _Said) -> list[D
             Difference(
                 kind=DifferenceKind.DIGEST_DIFFERS,
                 step_id=step,
-                partial_says=", ".join(sorted(partial.digests)),
-                completion_says=", ".join(sorted(summary.digests)),
+                partial_says=_some(sorted(partial.digests)),
+                completion_says=_some(sorted(summary.digests)),
             )
         )
     return found
 
 
+def _summed_up(completions: Iterable[CompletionAccount]) -> dict[StepId, _Said]:
+    return _by_step(
+        (each.step_id, each.status or "unknown", each.output_digest)
+        for completion in completions
+        for each in completion.summaries
+    )
+
+
 def _compare_counts(
-    completion: CompletionAccount, counted: dict[StepId, _Said], *, batch_size: int
+    completions: Iterable[CompletionAccount],
+    told: dict[StepId, _Said],
+    *,
+    members: frozenset[StepId],
 ) -> list[Difference]:
-    """The completion's counts against its own summaries, or against the partials if it has none."""
-    outcomes = Counter(said.outcome for said in counted.values())
-    expected = (
-        batch_size,
-        outcomes[ResultStatus.COMPLETED],
-        outcomes[ResultStatus.FAILED],
-        batch_size - outcomes[ResultStatus.COMPLETED] - outcomes[ResultStatus.FAILED],
-    )
-    stated = (
-        completion.total_steps,
-        completion.completed_steps,
-        completion.failed_steps,
-        completion.in_progress_steps,
-    )
-    if expected == stated:
+    """A completion's counts against its own summaries, or against the partials if it has none."""
+    wrong = set()
+    for completion in completions:
+        own = {s: said for s, said in _summed_up([completion]).items() if s in members}
+        counted = own if completion.summaries else told
+        outcomes = Counter(said.outcome for said in counted.values())
+        completed, failed = outcomes[ResultStatus.COMPLETED], outcomes[ResultStatus.FAILED]
+        expected = (len(members), completed, failed, len(members) - completed - failed)
+        stated = (
+            completion.total_steps,
+            completion.completed_steps,
+            completion.failed_steps,
+            completion.in_progress_steps,
+        )
+        if expected != stated:
+            wrong.add((_counts(expected), _counts(stated)))
+    if not wrong:
         return []
     return [
         Difference(
             kind=DifferenceKind.COUNTS_DIFFER,
-            partial_says=_counts(expected),
-            completion_says=_counts(stated),
+            partial_says=_some(sorted({expected for expected, _ in wrong})),
+            completion_says=_some(sorted({stated for _, stated in wrong})),
         )
     ]
 
@@ -236,19 +248,19 @@ def _counts(numbers: tuple[int, int, int, int]) -> str:
 
 
 def _gaps(partials: Iterable[PartialAccount]) -> list[Difference]:
-    """Numbers that a session left out; those that number nothing (always 1) leave none."""
-    seen: dict[str, set[int]] = {}
-    for each in partials:
-        if each.sequence is not None and each.sequence > 0:
-            seen.setdefault(each.session_id or "", set()).add(each.sequence)
-    missing = [
-        f"{session or 'a nameless session'} lacks {low + 1} to {high - 1}"
-        for session in sorted(seen)
-        for low, high in pairwise([0, *sorted(seen[session])])
-        if high - low > 1
-    ]
+    """Numbers that were left out; workers that number nothing (always 1) leave none.
+
+    A worker goes on counting when a new session of its takes the batch over.
+    """
+    seen = sorted({each.sequence for each in partials if each.sequence and each.sequence > 0})
+    missing = [f"{low + 1} to {high - 1}" for low, high in pairwise([0, *seen]) if high - low > 1]
     if not missing:
         return []
-    more = [f"and {len(missing) - GAPS_SHOWN_MAX} more"] if len(missing) > GAPS_SHOWN_MAX else []
-    said = "; ".join([*missing[:GAPS_SHOWN_MAX], *more])
+    said = f"of its numbers up to {seen[-1]} there lack {_some(missing)}"
     return [Difference(kind=DifferenceKind.SEQUENCE_GAP, partial_says=said)]
+
+
+def _some(words: Sequence[str]) -> str:
+    """Some of them and how many more: whoever says ever new things cannot make this long."""
+    more = len(words) - SHOWN_MAX
+    return "; ".join([*words[:SHOWN_MAX], *([f"and {more} more"] if more > 0 else [])])

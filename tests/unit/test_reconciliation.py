@@ -6,7 +6,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasker_zmq.domain.ids import SessionId, StepId
+from tasker_zmq.domain.ids import StepId
 from tasker_zmq.domain.reconciliation import (
     CompletionAccount,
     DifferenceKind,
@@ -30,7 +30,6 @@ def partial(
         step_id=step_id,
         status=status,
         sequence=sequence,
-        session_id=SessionId("s1"),
         output_digest=digest,
     )
 
@@ -68,32 +67,36 @@ def kinds(reconciliation: Reconciliation) -> list[tuple[DifferenceKind, StepId |
 
 
 def test_two_accounts_that_agree_are_consistent() -> None:
-    found = reconcile(BATCH, PARTIALS, completion=completion(*SUMMARIES))
+    found = reconcile(BATCH, PARTIALS, completions=[completion(*SUMMARIES)])
     assert found == Reconciliation(status=ReconciliationStatus.CONSISTENT, differences=())
 
 
 def test_a_seed_worker_that_numbers_everything_1_and_sums_up_nothing_is_consistent() -> None:
-    partials = [replace(each, sequence=1, session_id=None) for each in PARTIALS]
+    partials = [replace(each, sequence=1) for each in PARTIALS]
     counts_only = replace(completion(*SUMMARIES), summaries=())
-    assert reconcile(BATCH, partials, completion=counts_only).differences == ()
+    assert reconcile(BATCH, partials, completions=[counts_only]).differences == ()
 
 
 def test_a_step_told_as_completed_and_summed_up_as_failed_differs_in_status() -> None:
     told = completion(*SUMMARIES[:2], summary(THREE, COMPLETED))
-    found = reconcile(BATCH, PARTIALS, completion=told)
+    found = reconcile(BATCH, PARTIALS, completions=[told])
     assert kinds(found) == [(DifferenceKind.STATUS_DIFFERS, THREE)]
     assert found.differences[0].partial_says == "failed"
     assert found.differences[0].completion_says == "completed"
 
 
 def test_partial_results_that_contradict_each_other_differ_in_status() -> None:
-    found = reconcile(BATCH, [*PARTIALS, partial(TWO, FAILED)], completion=completion(*SUMMARIES))
+    found = reconcile(
+        BATCH, [*PARTIALS, partial(TWO, FAILED)], completions=[completion(*SUMMARIES)]
+    )
     assert kinds(found) == [(DifferenceKind.STATUS_DIFFERS, TWO)]
     assert found.differences[0].partial_says == "completed, failed"
 
 
 def test_a_summary_with_a_status_that_nobody_knows_differs_in_status() -> None:
-    found = reconcile(BATCH, PARTIALS, completion=completion(*SUMMARIES[:2], summary(THREE, None)))
+    found = reconcile(
+        BATCH, PARTIALS, completions=[completion(*SUMMARIES[:2], summary(THREE, None))]
+    )
     assert kinds(found) == [(DifferenceKind.STATUS_DIFFERS, THREE)]
     assert found.differences[0].completion_says == "unknown"
 
@@ -101,19 +104,19 @@ def test_a_summary_with_a_status_that_nobody_knows_differs_in_status() -> None:
 def test_a_step_without_a_partial_result_is_found_also_when_its_start_was_told() -> None:
     for partials in (PARTIALS[2:], (PARTIALS[0], *PARTIALS[2:])):
         unnumbered = [replace(each, sequence=None) for each in partials]
-        found = reconcile(BATCH, unnumbered, completion=completion(*SUMMARIES))
+        found = reconcile(BATCH, unnumbered, completions=[completion(*SUMMARIES)])
         assert kinds(found) == [(DifferenceKind.COMPLETION_WITHOUT_PARTIAL, ONE)]
 
 
 def test_a_step_that_the_completion_leaves_out_is_found() -> None:
     told = replace(completion(*SUMMARIES[:2]), total_steps=3, failed_steps=1)
-    found = reconcile(BATCH, PARTIALS, completion=told)
+    found = reconcile(BATCH, PARTIALS, completions=[told])
     assert (DifferenceKind.PARTIAL_WITHOUT_COMPLETION, THREE) in kinds(found)
 
 
 def test_a_step_of_which_neither_account_speaks_shows_in_the_counts() -> None:
     told = replace(completion(*SUMMARIES[:2]), total_steps=3)
-    found = reconcile(BATCH, PARTIALS[:3], completion=told)
+    found = reconcile(BATCH, PARTIALS[:3], completions=[told])
     assert kinds(found) == [(DifferenceKind.COUNTS_DIFFER, None)]
     assert found.differences[0].partial_says == "3 steps: 2 completed, 0 failed, 1 in progress"
 
@@ -122,7 +125,7 @@ def test_steps_that_the_batch_never_carried_are_found_in_either_account() -> Non
     told = replace(completion(*SUMMARIES, summary(STRANGER, COMPLETED)), total_steps=3)
     told = replace(told, completed_steps=2)
     partials = [*PARTIALS, partial(STRANGER, FAILED)]
-    assert kinds(reconcile(BATCH, partials, completion=told)) == [
+    assert kinds(reconcile(BATCH, partials, completions=[told])) == [
         (DifferenceKind.COMPLETION_NAMES_UNKNOWN_STEP, STRANGER),
         (DifferenceKind.PARTIAL_NAMES_UNKNOWN_STEP, STRANGER),
     ]
@@ -130,39 +133,46 @@ def test_steps_that_the_batch_never_carried_are_found_in_either_account() -> Non
 
 def test_counts_that_do_not_add_up_are_found() -> None:
     told = replace(completion(*SUMMARIES), completed_steps=3, failed_steps=0)
-    assert kinds(reconcile(BATCH, PARTIALS, completion=told)) == [
+    assert kinds(reconcile(BATCH, PARTIALS, completions=[told])) == [
         (DifferenceKind.COUNTS_DIFFER, None)
     ]
 
 
 def test_an_output_that_is_not_the_one_summed_up_is_found() -> None:
     told = completion(summary(ONE, COMPLETED, "b2"), *SUMMARIES[1:])
-    assert kinds(reconcile(BATCH, PARTIALS, completion=told)) == [
+    assert kinds(reconcile(BATCH, PARTIALS, completions=[told])) == [
         (DifferenceKind.DIGEST_DIFFERS, ONE)
     ]
 
 
 def test_numbers_that_a_session_left_out_are_named() -> None:
     partials = [replace(each, sequence=(each.sequence or 0) * 3) for each in PARTIALS]
-    found = reconcile(BATCH, partials, completion=completion(*SUMMARIES))
+    found = reconcile(BATCH, partials, completions=[completion(*SUMMARIES)])
     assert kinds(found) == [(DifferenceKind.SEQUENCE_GAP, None)]
-    assert (found.differences[0].partial_says or "").startswith("s1 lacks 1 to 2; s1 lacks 4 to 5")
+    assert found.differences[0].partial_says == (
+        "of its numbers up to 12 there lack 1 to 2; 4 to 5; 7 to 8; 10 to 11"
+    )
 
 
-def test_numbers_are_counted_per_session() -> None:
-    other = [replace(each, session_id=SessionId("s2")) for each in PARTIALS]
-    found = reconcile(BATCH, [*PARTIALS, *other], completion=completion(*SUMMARIES))
-    assert found.status is ReconciliationStatus.CONSISTENT
+def test_a_completion_that_contradicts_another_is_found_whichever_came_first() -> None:
+    other = completion(*SUMMARIES[:2], summary(THREE, COMPLETED))
+    counts_only = replace(completion(*SUMMARIES[:2]), summaries=())
+    for several in ([completion(*SUMMARIES), other], [other, completion(*SUMMARIES)]):
+        found = reconcile(BATCH, PARTIALS, completions=several)
+        assert kinds(found) == [(DifferenceKind.STATUS_DIFFERS, THREE)]
+        assert found.differences[0].completion_says == "completed, failed"
+        found = reconcile(BATCH, PARTIALS, completions=[*several[:1], counts_only])
+        assert (DifferenceKind.COUNTS_DIFFER, None) in kinds(found)
 
 
 def test_absurd_numbers_cost_nothing_and_stay_readable() -> None:
     partials = [partial(ONE, COMPLETED, sequence=each << 40) for each in range(1, 500)]
-    found = reconcile([ONE], partials, completion=completion(summary(ONE, COMPLETED)))
+    found = reconcile([ONE], partials, completions=[completion(summary(ONE, COMPLETED))])
     assert len(found.differences[0].partial_says or "") < 1_000
 
 
 def test_a_batch_that_nobody_closed_lacks_its_completion() -> None:
-    found = reconcile(BATCH, PARTIALS, completion=None)
+    found = reconcile(BATCH, PARTIALS, completions=[])
     assert kinds(found) == [(DifferenceKind.COMPLETION_MISSING, None)]
 
 
@@ -174,12 +184,11 @@ partial_lists = st.lists(
         step_id=step_ids,
         status=st.sampled_from(ResultStatus),
         sequence=st.none() | st.integers(-1, 12),
-        session_id=st.sampled_from([None, SessionId("s1"), SessionId("s2")]),
         output_digest=digests,
     ),
     max_size=12,
 )
-completions = st.none() | st.builds(
+completions = st.builds(
     CompletionAccount,
     total_steps=st.integers(0, 5),
     completed_steps=st.integers(0, 5),
@@ -195,24 +204,25 @@ completions = st.none() | st.builds(
         max_size=6,
     ).map(tuple),
 )
+completion_lists = st.lists(completions, max_size=3)
 
 
-@given(partials=partial_lists, told=completions, dice=st.randoms(use_true_random=False))
+@given(partials=partial_lists, told=completion_lists, dice=st.randoms(use_true_random=False))
 def test_neither_order_nor_repetition_changes_what_is_found(
     partials: list[PartialAccount], told: CompletionAccount | None, dice: Random
 ) -> None:
-    first = reconcile(BATCH, partials, completion=told)
+    first = reconcile(BATCH, partials, completions=told)
     repeated = partials + [each for each in partials if dice.random() < 0.5]
     dice.shuffle(repeated)
-    backwards = told and replace(told, summaries=told.summaries[::-1])
-    assert reconcile(BATCH[::-1], repeated, completion=backwards) == first
+    backwards = [replace(each, summaries=each.summaries[::-1]) for each in told[::-1]]
+    assert reconcile(BATCH[::-1], repeated, completions=backwards + told) == first
 
 
-@given(partials=partial_lists, told=completions)
+@given(partials=partial_lists, told=completion_lists)
 def test_each_kind_of_difference_is_named_at_most_once_per_step(
-    partials: list[PartialAccount], told: CompletionAccount | None
+    partials: list[PartialAccount], told: list[CompletionAccount]
 ) -> None:
-    found = kinds(reconcile(BATCH, partials, completion=told))
+    found = kinds(reconcile(BATCH, partials, completions=told))
     assert len(found) == len(set(found))
 
 
@@ -225,4 +235,4 @@ def test_an_honest_worker_is_always_consistent(statuses: list[ResultStatus]) -> 
         for number, (step, status) in enumerate(outcomes, start=1)
     ]
     told = completion(*(summary(step, status) for step, status in outcomes))
-    assert reconcile(steps, partials, completion=told).status is ReconciliationStatus.CONSISTENT
+    assert reconcile(steps, partials, completions=[told]).status is ReconciliationStatus.CONSISTENT

@@ -1,6 +1,6 @@
 """Batches: lists by filter, and one batch with its steps, its transitions and its two accounts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,6 +8,7 @@ import orjson
 from sqlalchemy import Connection, Text, cast, select
 
 from tasker_zmq.domain.ids import BatchId
+from tasker_zmq.store.batches import StoredDifference
 from tasker_zmq.store.reads.numbers import is_id
 from tasker_zmq.store.tables import (
     Batch,
@@ -103,6 +104,33 @@ def identify(connection: Connection, word: str) -> list[tuple[BatchId, str]]:
     between = chosen.where(Batch.batch_uuid >= low, Batch.batch_uuid <= high)
     rows = connection.execute(between.order_by(Batch.batch_uuid).limit(10))
     return [(BatchId(row.batch_id), row.batch_uuid) for row in rows]
+
+
+def ids_after(connection: Connection, after: BatchId, *, at_most: int) -> list[BatchId]:
+    """Batches by id, from the one behind `after`, whatever their state."""
+    chosen = select(Batch.batch_id).where(Batch.batch_id > after).order_by(Batch.batch_id)
+    return list(connection.execute(chosen.limit(at_most)).scalars())
+
+
+def stored_verdicts(
+    connection: Connection, batch_ids: Sequence[BatchId]
+) -> dict[BatchId, tuple[str, list[StoredDifference]]]:
+    """What the reconciler wrote down of these batches: a status, and the differences."""
+    chosen = select(Batch.batch_id, Batch.reconciliation_status)
+    found: dict[BatchId, tuple[str, list[StoredDifference]]] = {
+        BatchId(row.batch_id): (row.reconciliation_status, [])
+        for row in connection.execute(chosen.where(Batch.batch_id.in_(batch_ids)))
+    }
+    differences = select(
+        Discrepancy.batch_id,
+        Discrepancy.workflow_step_id.label("step_id"),
+        Discrepancy.kind,
+        Discrepancy.partial_says,
+        Discrepancy.completion_says,
+    ).where(Discrepancy.batch_id.in_(batch_ids))
+    for row in connection.execute(differences).mappings():
+        found[row["batch_id"]][1].append(StoredDifference(**row))
+    return found
 
 
 def show(connection: Connection, batch_id: BatchId) -> dict[str, Any] | None:
