@@ -1,21 +1,26 @@
 """`tasker-zmq batches`: what was sent to whom, and both accounts of what came of it."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import click
 
 from tasker_zmq.cli.choosing import the_batch, the_task
-from tasker_zmq.cli.database import read_clock, reading
+from tasker_zmq.cli.database import Database, opened, read_clock, reading
 from tasker_zmq.cli.invocation import Invocation
 from tasker_zmq.cli.output import Output, output_option, print_json, print_rows, say
 from tasker_zmq.cli.sections import print_fields, print_section
-from tasker_zmq.domain.reconciliation import ReconciliationStatus
+from tasker_zmq.domain.ids import BatchId
+from tasker_zmq.domain.reconciliation import Reconciliation, ReconciliationStatus
 from tasker_zmq.domain.states import BatchState
-from tasker_zmq.errors import NotFoundError
+from tasker_zmq.errors import NotFoundError, TaskerError
+from tasker_zmq.pipeline.reconcile import Comparison, recompute
 from tasker_zmq.store.reads import batches as reads
 from tasker_zmq.store.reads.batches import BatchFilter
 
+PAGE: Final = 100
 _COLUMNS: Final = (
     "batch_id",
     "uuid",
@@ -28,9 +33,13 @@ _COLUMNS: Final = (
 )
 
 
+class DisagreementError(TaskerError):
+    """What is stored of a batch is not what its ledger comes to."""
+
+
 @click.group()
 def batches() -> None:
-    """List and show batches of steps."""
+    """List and show batches of steps, and compare their accounts again."""
 
 
 @batches.command(name="list")
@@ -87,6 +96,81 @@ def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
         "failed": row["failed_steps"],
         "accounts": row["reconciliation_status"],
     }
+
+
+@batches.command()
+@click.argument("named", metavar="[ID|UUID]...", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="Check every batch, in pages.")
+@output_option
+@click.pass_obj
+def reconcile(
+    invocation: Invocation, *, named: tuple[str, ...], every: bool, output: Output
+) -> None:
+    """Compare both accounts of batches again, as the ledger has them, with what was stored.
+
+    It only reads. The exit code is 1 when a batch does not agree; one that is still pending, for
+    messages of it may come, is counted and not compared.
+    """
+    if bool(named) is every:
+        raise click.UsageError("name batches, or say --all")
+    told = Counter[str]()
+    disagreeing: list[Comparison] = []
+    with opened(invocation) as database:
+        for page in _pages(database) if every else _named(database, named):
+            told.update("pending" if each.pending else "checked" for each in page)
+            disagreeing += [each for each in page if not each.agrees]
+    checked, agree = told["checked"], told["checked"] - len(disagreeing)
+    if output is Output.JSON:
+        found = [_disagreement(each) for each in disagreeing]
+        counts = {"checked": checked, "agree": agree, "pending": told["pending"]}
+        print_json({**counts, "disagreements": found})
+    else:
+        if disagreeing:
+            rows = [_in_words(each) for each in disagreeing]
+            print_rows(rows, ["batch_id", "stored", "computed"], output=output)
+        click.echo(f"{checked} batches checked, {agree} agree; {told['pending']} are pending")
+    if disagreeing:
+        raise DisagreementError(
+            f"{len(disagreeing)} batches are stored otherwise than their ledger says; "
+            "please report it with the rows above"
+        )
+
+
+def _named(database: Database, named: Sequence[str]) -> Iterator[list[Comparison]]:
+    with database.reading() as connection:
+        batch_ids = {the_batch(connection, word) for word in named}
+        found = recompute(connection, sorted(batch_ids))
+    yield found
+
+
+def _pages(database: Database) -> Iterator[list[Comparison]]:
+    """Each page sees one moment, and none of them keeps the database from cleaning up for long."""
+    after = BatchId(0)
+    while True:
+        with database.reading() as connection:
+            batch_ids = reads.ids_after(connection, after, at_most=PAGE)
+            if not batch_ids:
+                return
+            page = recompute(connection, batch_ids)
+        yield page
+        after = batch_ids[-1]
+
+
+def _disagreement(comparison: Comparison) -> dict[str, Any]:
+    return {
+        "batch_id": comparison.batch_id,
+        "stored": asdict(comparison.stored),
+        "computed": asdict(comparison.computed),
+    }
+
+
+def _in_words(comparison: Comparison) -> dict[str, Any]:
+    def told(found: Reconciliation) -> str:
+        differences = [f"{each.kind} {each.step_id or ''}".rstrip() for each in found.differences]
+        return f"{found.status}: {', '.join(differences)}" if differences else str(found.status)
+
+    stored, computed = told(comparison.stored), told(comparison.computed)
+    return {"batch_id": comparison.batch_id, "stored": stored, "computed": computed}
 
 
 @batches.command()

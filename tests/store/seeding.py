@@ -23,10 +23,10 @@ from tasker_zmq.domain.ids import (
 from tasker_zmq.domain.results import DeadLetterReason
 from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent, StepState
 from tasker_zmq.domain.template import StepTemplate, TaskTemplate
-from tasker_zmq.pipeline import accounts
+from tasker_zmq.pipeline import accounts, reconcile
 from tasker_zmq.pipeline.accounts import BatchView
 from tasker_zmq.store import batches, definitions, ledger, schema, steps, workers
-from tasker_zmq.store.batches import NewBatch, NewBatchStep, StoredDifference
+from tasker_zmq.store.batches import NewBatch, NewBatchStep
 from tasker_zmq.store.ledger import DeadLetterRow, LedgerRow
 from tasker_zmq.store.steps import Move, NewTask
 from tasker_zmq.store.workers import NewRegistration
@@ -71,7 +71,6 @@ class Story:
         self.connection = connection
         self.clock = clock
         self._ids = IdMaker(clock, random.Random(7))
-        self._sequence = 0
         schema.ensure_partitions(connection, self.now)
         workers.start_core(connection, CORE, {}, now=self.now, lease_seconds=3600)
 
@@ -203,10 +202,6 @@ class Story:
         for names in (("validate",), ("reserve", "charge"), ("ship",)):
             self.run([self.step(task_id, name) for name in names], worker)
 
-    def next_sequence(self) -> int:
-        self._sequence += 1
-        return self._sequence
-
 
 class SentBatch:
     """A batch on its way; what its worker says is written as the daemon would write it."""
@@ -221,6 +216,7 @@ class SentBatch:
         self._transitions = 1
         self._size = new.batch_size
         self._completion = False
+        self._sequence = 0
 
     def complete(self, step_id: StepId, results: Any = None) -> None:
         self._move(step_id, StepEvent.COMPLETE, results=orjson.dumps(results or {}).decode())
@@ -242,8 +238,10 @@ class SentBatch:
     def note(self, status: str, step_id: StepId, verdict: str = "applied") -> None:
         """A partial result in the ledger, with spaces and order as they came."""
         story = self._story
-        sequence = story.next_sequence()
-        raw = f'{{"status":  "{status}", "step_id": {step_id}, "sequence": {sequence}}}'
+        self._sequence += 1
+        sequence = self._sequence
+        said = f'"step_id": {step_id}, "sequence": {sequence}, "batch_id": "{self.batch_uuid}"'
+        raw = f'{{"status":  "{status}", {said}}}'
         row = LedgerRow(
             message_type="partial_result",
             verdict=verdict,
@@ -265,7 +263,8 @@ class SentBatch:
         view.completion_heard = view.touched = True
         self._completion = True
         self._write(view)
-        said = {"total_steps": self._size, "completed_steps": self._counts["completed"]}
+        said = {"batch_id": self.batch_uuid, "total_steps": self._size}
+        said |= {"completed_steps": self._counts["completed"] + (not agrees)}
         said |= {"failed_steps": self._counts["failed"], "in_progress_steps": 0}
         row = LedgerRow(
             message_type="batch_completion",
@@ -279,15 +278,8 @@ class SentBatch:
         steps.apply(
             story.connection, [], ledger.Recording(entries=[row], core_id=CORE), now=story.now
         )
-        found = StoredDifference(
-            batch_id=self.batch_id,
-            step_id=None,
-            kind="counts_differ",
-            partial_says="1 completed",
-            completion_says="2 completed",
-        )
-        status = (self.batch_id, "consistent" if agrees else "discrepancy")
-        batches.settle(story.connection, [status], [] if agrees else [found], now=story.now)
+        found = reconcile.load(story.connection, [self.batch_id])
+        reconcile.store(story.connection, found, now=story.now)
 
     def _place(self, step_id: StepId) -> int:
         return int(

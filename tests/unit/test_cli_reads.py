@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,36 @@ def test_workflows_are_listed_and_drawn() -> None:
     assert "did you mean 'orders/fulfil_order@1.0.0'" in result.stderr
 
 
+def test_batches_are_reconciled_again_and_agree_with_what_was_stored(seeded: Seeded) -> None:
+    found = parsed("batches", "reconcile", "--all")
+    assert found["checked"] == found["agree"] > 3
+    assert (found["pending"], found["disagreements"]) == (1, [])
+    (row,) = parsed("batches", "list", "--accounts", "discrepancy")
+    by_id = str(row["batch_id"])
+    assert parsed("batches", "reconcile", row["batch_uuid"], by_id)["checked"] == 1
+    with changed(
+        seeded,
+        "UPDATE tasker_step_execution_batch_discrepancies SET partial_says = 'else'",
+        undo="UPDATE tasker_step_execution_batch_discrepancies SET partial_says = :said",
+        said=parsed("batches", "show", by_id)["discrepancies"][0]["partial_says"],
+    ):
+        result = tasker("batches", "reconcile", "--all", "-o", "json")
+        table = tasker("batches", "reconcile", by_id)
+    assert (result.exit_code, table.exit_code) == (1, 1)
+    (disagreement,) = json.loads(result.stdout)["disagreements"]
+    assert disagreement["batch_id"] == row["batch_id"]
+    assert disagreement["stored"]["differences"][0]["partial_says"] == "else"
+    assert disagreement["computed"]["status"] == "discrepancy"
+    assert "discrepancy: counts_differ" in table.stdout
+    assert "1 batches checked, 0 agree" in table.stdout
+
+
+def test_reconcile_wants_batches_or_all_of_them_and_known_ones() -> None:
+    assert tasker("batches", "reconcile").exit_code == 2
+    assert tasker("batches", "reconcile", "1", "--all").exit_code == 2
+    assert tasker("batches", "reconcile", "999999").exit_code == 3
+
+
 def test_watching_a_task_that_has_ended_tells_its_end_in_the_exit_code() -> None:
     complete = tasker("tasks", "watch", "ORD-1")
     assert (complete.exit_code, "It completed" in complete.stdout) == (0, True)
@@ -212,6 +243,20 @@ def test_watching_ends_after_its_time(seeded: Seeded) -> None:
     assert "still in progress" in result.stderr
     assert "charge: in progress (attempt 1 of 1) on anna" in result.stderr
     assert tasker("tasks", "watch", "1", "--timeout", "soon").exit_code == 2
+
+
+@contextmanager
+def changed(seeded: Seeded, change: str, *, undo: str, **values: object) -> Iterator[None]:
+    """The database with one change that no part of ours would make."""
+    engine = create(seeded.url, purpose="tests", limits=ConnectionLimits())
+    try:
+        with engine.begin() as connection:
+            connection.execute(text(change), values)
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(undo), values)
+        engine.dispose()
 
 
 def test_doctor_checks_the_invariants(seeded: Seeded) -> None:

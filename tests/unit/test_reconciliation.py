@@ -209,7 +209,7 @@ completion_lists = st.lists(completions, max_size=3)
 
 @given(partials=partial_lists, told=completion_lists, dice=st.randoms(use_true_random=False))
 def test_neither_order_nor_repetition_changes_what_is_found(
-    partials: list[PartialAccount], told: CompletionAccount | None, dice: Random
+    partials: list[PartialAccount], told: list[CompletionAccount], dice: Random
 ) -> None:
     first = reconcile(BATCH, partials, completions=told)
     repeated = partials + [each for each in partials if dice.random() < 0.5]
