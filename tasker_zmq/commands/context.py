@@ -10,6 +10,7 @@ from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol.commands import DataPlane
+from tasker_zmq.protocol.control import CONTROLLED_MAX
 from tasker_zmq.store.definitions import Definition
 
 
@@ -24,6 +25,22 @@ class Desk:
     make_uuid: UuidMaker
 
 
+@dataclass
+class Allowance:
+    """How many steps and letters people may still move in one tick, all commands together."""
+
+    left: int = CONTROLLED_MAX
+
+    def take(self, wanted: int) -> int:
+        """As many of `wanted` as are left."""
+        taken = min(wanted, self.left)
+        self.left -= taken
+        return taken
+
+    def give_back(self, unused: int) -> None:
+        self.left += unused
+
+
 @dataclass(frozen=True)
 class Sitting:
     """One tick's round of commands."""
@@ -32,6 +49,7 @@ class Sitting:
     turn: Turn
     answers: Answers
     found: dict[tuple[str, str, str], Definition] = field(default_factory=dict)
+    allowance: Allowance = field(default_factory=Allowance)
 
     @property
     def connection(self) -> Connection:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from tasker_zmq.commands import publishing, questions, workers
+from tasker_zmq.commands import controlling, deciding, publishing, questions, workers
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
 from tasker_zmq.protocol import commands as payloads
+from tasker_zmq.protocol import control
 
 
 class Lane(StrEnum):
@@ -39,6 +40,7 @@ def _together(*_: object) -> None:
 
 
 INITIALIZE_TASK: Final = "InitializeTask"
+CONTROLLED: Final = "Controlled"
 
 ROUTES: Final[Mapping[str, Route]] = {
     INITIALIZE_TASK: Route(
@@ -56,6 +58,15 @@ ROUTES: Final[Mapping[str, Route]] = {
     "WorkerGoodbye": Route(Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye),
     "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
     "ListTasks": Route(Lane.READER, payloads.ListTasks, "Tasks", questions.list_tasks),
+    "ControlSteps": Route(
+        Lane.ENGINE_LATER, control.ControlSteps, CONTROLLED, controlling.control_steps
+    ),
+    "ControlTasks": Route(
+        Lane.ENGINE_LATER, control.ControlTasks, CONTROLLED, controlling.control_tasks
+    ),
+    "DecideDeadLetters": Route(
+        Lane.ENGINE_LATER, control.DecideDeadLetters, CONTROLLED, deciding.decide_dead_letters
+    ),
     "HealthCheck": Route(Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health),
 }
 

@@ -75,7 +75,7 @@ def _ended(task: TaskStanding) -> str:
         case TaskState.COMPLETE:
             return f"It completed{took}."
         case TaskState.ERROR:
-            failed = [step for step in task.steps if step.state is StepState.ERROR]
+            failed = [step for step in task.steps if step.state in _DEAD]
             never = [step.name for step in task.steps if step.state is StepState.PENDING]
             left = f" {_listed(never)} will not run." if never else ""
             return f"It ended in error{took}: {_each(failed, _failure, '; ')}.{left}"
@@ -84,6 +84,8 @@ def _ended(task: TaskStanding) -> str:
 
 
 def _failure(step: StepStanding) -> str:
+    if step.state is StepState.CANCELLED:
+        return f"{step.name} was cancelled"
     return f"{step.name} failed at attempt {step.attempts} of {step.tries}{_because(step)}"
 
 

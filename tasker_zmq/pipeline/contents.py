@@ -84,7 +84,7 @@ class ContentsOfTurn:
         self._known = known
         self._contexts: dict[TaskId, str] = {}
         self._results: dict[tuple[TaskId, str], str] = {}
-        self._over: list[TaskId] = []
+        self._over: set[TaskId] = set()
 
     def begin(self, task_id: TaskId, context: str) -> None:
         self._contexts[task_id] = context
@@ -93,10 +93,12 @@ class ContentsOfTurn:
         self._results[task_id, step] = result
 
     def drop(self, task_ids: Iterable[TaskId]) -> None:
-        """These tasks have come to their end."""
-        self._over.extend(task_ids)
+        """These tasks have come to their end, or are held up: the rows are asked from here on."""
+        self._over.update(task_ids)
 
     def context(self, task_id: TaskId) -> str | None:
+        if task_id in self._over:
+            return None
         fresh = self._contexts.get(task_id)
         return self._known.context(task_id) if fresh is None else fresh
 

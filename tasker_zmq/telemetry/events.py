@@ -22,6 +22,7 @@ class Event(StrEnum):
     INBOX_FULL = "inbox_full"
     PUBLICATION_POSTPONED = "publication_postponed"
     CORE_LOST = "core_lost"
+    DECIDED_BY_A_PERSON = "decided_by_a_person"
 
     WORKER_STARTING = "worker_starting"
     WORKER_STOPPING = "worker_stopping"

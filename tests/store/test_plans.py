@@ -49,6 +49,7 @@ def _viable(count: int = volume.BATCH_SIZE) -> list[int]:
 
 
 TASK_IDS = [volume.COMPLETE_UP_TO + n * 100 + 1 for n in range(10)]
+TASK_IDS_OPEN = [volume.RUNNING_UP_TO + n * 10 + 1 for n in range(10)]
 OPEN_BATCHES = list(range(6_802, 6_822, 2))
 UUIDS = [f"00000000-0000-0000-0000-{7 * n + 1:012x}" for n in range(10)]
 NEW = [1_000_000 + n for n in range(10)]
@@ -190,6 +191,47 @@ CASES: dict[str, Case] = {
     ),
     "unsettled_batches": Case(
         values={"core_id": volume.CORE, "after_batch_id": 6_900, "at_most": 20}, rows_max=100
+    ),
+    "cancel_tasks": Case(
+        values={
+            "task_ids": TASK_IDS_OPEN,
+            "from_states": ["pending", "in_progress", "error"],
+            "metadata": "{}",
+            "now": NOW,
+        }
+    ),
+    "control_steps": Case(
+        values={
+            "step_ids": _viable(),
+            "from_states": ["pending", "error"],
+            "to_state": "resolved_manually",
+            "event": "resolve_manually",
+            "results": "null",
+            "metadata": "{}",
+            "core_id": volume.CORE,
+            "now": NOW,
+        }
+    ),
+    "load_controlled_steps": Case(
+        values={"step_ids": _viable(), "core_id": "core-9", "command_id": "c", "now": NOW}
+    ),
+    "load_controlled_tasks": Case(values={"task_ids": TASK_IDS, "core_id": "core-9", "now": NOW}),
+    "pause_tasks": Case(values={"task_ids": TASK_IDS_OPEN, "paused": True, "core_id": volume.CORE}),
+    "steps_of_tasks": Case(
+        values={
+            "task_ids": TASK_IDS_OPEN,
+            "states": ["pending"],
+            "after_step_id": 0,
+            "at_most": 1_000,
+        }
+    ),
+    "viable_steps_of_tasks": Case(
+        values={
+            "task_ids": TASK_IDS_OPEN,
+            "core_id": volume.CORE,
+            "now": NOW,
+            "at_most": 1_000,
+        }
     ),
     "write_dead_letters": Case(
         values={

@@ -158,7 +158,7 @@ LEFT JOIN (
     SELECT task_id, count(*) AS steps,
         count(*) FILTER (WHERE is_leaf AND state NOT IN ('complete', 'resolved_manually'))
             AS leaves,
-        count(*) FILTER (WHERE state = 'error') AS failures
+        count(*) FILTER (WHERE state IN ('error', 'cancelled')) AS failures
     FROM tasker_workflow_steps GROUP BY task_id
 ) s USING (task_id)
 WHERE t.state NOT IN ('cancelled', 'resolved_manually') AND (
