@@ -55,6 +55,9 @@ ROUTES: Final[Mapping[str, Route]] = {
     "WorkerHeartbeat": Route(
         Lane.ENGINE, payloads.WorkerHeartbeat, "HeartbeatReceived", workers.heartbeat
     ),
+    "ConfirmStart": Route(
+        Lane.ENGINE, payloads.ConfirmStart, "StartConfirmed", workers.confirm_start
+    ),
     "WorkerGoodbye": Route(Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye),
     "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
     "ListTasks": Route(Lane.READER, payloads.ListTasks, "Tasks", questions.list_tasks),

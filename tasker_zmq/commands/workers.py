@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -18,11 +18,15 @@ from tasker_zmq.domain.ids import (
     SessionId,
     StepId,
 )
+from tasker_zmq.pipeline import delivery
 from tasker_zmq.pipeline.state import CoreState, Session
+from tasker_zmq.pipeline.tick import Left
 from tasker_zmq.protocol import topics, versions
 from tasker_zmq.protocol.commands import (
+    ConfirmStart,
     HeartbeatReceived,
     RegisterWorker,
+    StartConfirmed,
     SupportedTask,
     TaskCoverage,
     WorkerGoodbye,
@@ -33,6 +37,7 @@ from tasker_zmq.protocol.commands import (
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store import workers as store
+from tasker_zmq.store.statements import Row
 from tasker_zmq.store.workers import NewRegistration
 from tasker_zmq.telemetry.events import Event, log
 
@@ -77,7 +82,8 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         confirms_start=request.confirms_start,
     )
     sitting.changes.then(lambda: _begin(sitting.desk.state, session, worker_id=worker_id))
-    _adopt(sitting, request, session, worker_id=worker_id)
+    kept = _adopt(sitting, request, session, worker_id=worker_id)
+    _leave_former(sitting, request, worker_id=worker_id, kept=kept)
     refused = sum(verdict.verdict == REFUSED for verdict in verdicts)
     beat = sitting.desk.tuning.heartbeat_interval_seconds
     return WorkerRegistered(
@@ -187,11 +193,13 @@ def _limits(sitting: Sitting) -> WorkerLimits:
     )
 
 
-def _adopt(sitting: Sitting, request: RegisterWorker, session: Session, *, worker_id: int) -> None:
+def _adopt(
+    sitting: Sitting, request: RegisterWorker, session: Session, *, worker_id: int
+) -> frozenset[BatchId]:
     """Batches that the worker had from an earlier session of its own stay with it."""
     uuids = [each.batch_id for each in request.in_hand if _UUID.fullmatch(each.batch_id)]
     if not uuids:
-        return
+        return frozenset()
     registration_id = session.registration_id or RegistrationId(0)
     adopted = batch_store.adopt(
         sitting.connection,
@@ -201,14 +209,21 @@ def _adopt(sitting: Sitting, request: RegisterWorker, session: Session, *, worke
         session_id=session.session_id,
         now=sitting.now,
     )
-    batches = dict(adopted)
-    held = batch_store.steps_in_flight(sitting.connection, list(batches))
+    former = {row.batch_id: SessionId(row.former_session_id) for row in adopted}
+    held = batch_store.steps_in_flight(sitting.connection, list(former))
     state = sitting.desk.state
-    sitting.changes.then(
-        lambda: _hand_over(
-            state, session, [(step, batch) for batch, step, _ in held], batches=batches
-        )
-    )
+    sitting.changes.then(lambda: _hand_over(state, session, held, former=former))
+    return frozenset(former)
+
+
+def _leave_former(
+    sitting: Sitting, request: RegisterWorker, *, worker_id: int, kept: frozenset[BatchId]
+) -> None:
+    """What this very process was sent before, and has not in hand, never reached it."""
+    former = request.former_session_id
+    if former is None or store.worker_of(sitting.connection, former) != worker_id:
+        return
+    sitting.answers.left.append(Left(session_id=former, never_started=None, kept=kept))
 
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -217,22 +232,22 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 def _hand_over(
     state: CoreState,
     session: Session,
-    held: list[tuple[StepId, BatchId]],
+    held: Sequence[Row],
     *,
-    batches: Mapping[BatchId, SessionId],
+    former: Mapping[BatchId, SessionId],
 ) -> None:
-    for step_id, batch_id in held:
-        former = state.sessions.get(batches[batch_id])
-        if former is not None:
-            former.holding.pop(step_id, None)
-        session.holding[step_id] = batch_id
+    for row in held:
+        giver = state.sessions.get(former[row.batch_id])
+        if giver is not None:
+            giver.release([row.workflow_step_id], row.batch_id)
+        session.take(delivery.unknown(row.batch_id, row.batch_uuid), [row.workflow_step_id])
 
 
 def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> HeartbeatReceived:
     """Note a sign of life; written to the database together with others."""
     state = sitting.desk.state
     session = state.sessions.get(request.session_id)
-    if session is None or session.registration_id is None:
+    if session is None or session.registration_id is None or session.deaf:
         raise CommandRefusedError(
             "unknown_session",
             f"no session '{request.session_id[:50]}' is open on {state.core_id}",
@@ -243,11 +258,13 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
     def note() -> None:
         session.last_heard_at = now
         session.suspect = False
+        session.doubted_at = None
         session.load = load
         session.route = asked.route
         state.beats[session.session_id] = (load, now)
 
     sitting.turn.heard.add(session.session_id)
+    delivery.hear(sitting.turn, session, [each.batch_id for each in request.in_hand])
     sitting.changes.then(note)
     beat = sitting.desk.tuning.heartbeat_interval_seconds
     return HeartbeatReceived(
@@ -257,11 +274,26 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
     )
 
 
+def confirm_start(sitting: Sitting, _asked: Asked, request: ConfirmStart) -> StartConfirmed:
+    """Let a worker begin steps that must not run twice, as long as they are still its own."""
+    known = request.session_id in sitting.desk.state.sessions
+    confirmed: list[StepId] = []
+    if known and _UUID.fullmatch(request.batch_id):
+        confirmed = batch_store.confirm_starts(
+            sitting.connection,
+            request.batch_id,
+            request.step_ids,
+            session_id=request.session_id,
+            now=sitting.now,
+        )
+    return StartConfirmed(batch_id=request.batch_id, step_ids=tuple(sorted(confirmed)))
+
+
 def goodbye(sitting: Sitting, asked: Asked, request: WorkerGoodbye) -> dict[str, str]:
     """End a session; the steps that it gives back were never started, what else it held is lost."""
     if request.session_id in sitting.desk.state.sessions:
         unfinished = frozenset(
             StepId(step_id) for batch in request.unfinished for step_id in batch.step_ids
         )
-        sitting.answers.left.append((request.session_id, unfinished))
+        sitting.answers.left.append(Left(session_id=request.session_id, never_started=unfinished))
     return {"session_id": request.session_id}

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId
 from tasker_zmq.domain.states import OPEN_BATCH_STATES
-from tasker_zmq.pipeline import advance
+from tasker_zmq.pipeline import advance, delivery
 from tasker_zmq.pipeline.state import CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
@@ -66,8 +66,9 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
 
 
 def _take_up(connection: Connection, state: CoreState, batch_ids: Sequence[BatchId]) -> None:
-    for batch_id, step_id, session_id in batch_store.steps_in_flight(connection, batch_ids):
-        state.sessions[session_id].holding[step_id] = batch_id
+    for row in batch_store.steps_in_flight(connection, batch_ids):
+        sent = delivery.unknown(row.batch_id, row.batch_uuid)
+        state.sessions[row.session_id].take(sent, [row.workflow_step_id])
 
 
 def sweep(turn: Turn) -> list[Entry]:

@@ -11,7 +11,7 @@ from tasker_zmq.domain.selection import Candidate, least_loaded
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.pipeline.inbox import Outbox
 from tasker_zmq.pipeline.requests import Loaded, Request, Sending, load, publication
-from tasker_zmq.pipeline.state import Session
+from tasker_zmq.pipeline.state import Sent, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
 from tasker_zmq.protocol import codec
@@ -139,13 +139,14 @@ class Dispatching:
 
     def _able(self, handler: HandlerClass) -> list[Session]:
         able = self._turn.state.able(handler)
-        passed_over = self._turn.gone | self._turn.suspect
+        passed_over = self._turn.gone | self._turn.suspect | self._turn.deaf.keys()
         return [each for each in able if each.session_id not in passed_over]
 
     def _plan(self, steps: Sequence[Loaded]) -> list[_Plan]:
         # A batch whose worker asks first holds up no step that may begin at once.
         by_session: dict[tuple[SessionId, bool], list[Loaded]] = {}
         given: dict[SessionId, int] = {}
+        bytes_given: dict[SessionId, int] = {}
         by_handler: dict[HandlerClass, list[Loaded]] = {}
         for step in steps:
             by_handler.setdefault(step.definition.handler_class, []).append(step)
@@ -161,6 +162,12 @@ class Dispatching:
             ]
             chosen = least_loaded(candidates, len(wanted))
             for step, session_id in zip(wanted, chosen, strict=False):
+                if session_id not in bytes_given:
+                    bytes_given[session_id] = self._turn.state.sessions[session_id].size
+                size = bytes_given[session_id]
+                if size and size + step.size > self._turn.tuning.session_bytes_max:
+                    continue  # it waits until the session has finished some of what it has
+                bytes_given[session_id] = size + step.size
                 by_session.setdefault((session_id, step.once), []).append(step)
                 given[session_id] = given.get(session_id, 0) + 1
         packed = [
@@ -178,22 +185,12 @@ class Dispatching:
         ids = self._turn.state.take_ids(
             self._turn.connection, "tasker_step_execution_batches", "batch_id", count=len(packed)
         )
-        publications: dict[SessionId, int] = {}
         return [
-            self._plan_batch(session, steps_of, BatchId(batch_id), publications=publications)
+            self._plan_batch(session, steps_of, BatchId(batch_id))
             for (session, steps_of), batch_id in zip(packed, ids, strict=True)
         ]
 
-    def _plan_batch(
-        self,
-        session: Session,
-        steps: list[Loaded],
-        batch_id: BatchId,
-        *,
-        publications: dict[SessionId, int],
-    ) -> _Plan:
-        number = publications.get(session.session_id, session.publication) + 1
-        publications[session.session_id] = number
+    def _plan_batch(self, session: Session, steps: list[Loaded], batch_id: BatchId) -> _Plan:
         tasks = {step.row.task_id for step in steps}
         handlers = {step.definition.handler_class for step in steps}
         batch = NewBatch(
@@ -210,7 +207,7 @@ class Dispatching:
                 concurrency=session.concurrency,
                 grace_seconds=self._turn.tuning.timeout_grace_seconds,
             ),
-            publication=number,
+            publication=self._turn.next_publication(session.session_id),
         )
         return _Plan(session, steps, batch)
 
@@ -240,8 +237,14 @@ class Dispatching:
     def _remember(self, plans: Sequence[_Plan]) -> None:
         for plan in plans:
             batch, session = plan.batch, plan.session
-            session.publication = max(session.publication, batch.publication)
-            session.holding.update({step.row.step_id: batch.batch_id for step in plan.steps})
+            sent = Sent(
+                batch_id=batch.batch_id,
+                batch_uuid=batch.batch_uuid,
+                publication=batch.publication,
+                size=sum(step.size for step in plan.steps),
+                confirm_start=plan.asks_first,
+            )
+            session.take(sent, [step.row.step_id for step in plan.steps])
             self._turn.state.deadlines.put(
                 batch.batch_id, self._turn.now + timedelta(seconds=batch.timeout_seconds)
             )

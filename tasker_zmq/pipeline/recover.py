@@ -69,15 +69,15 @@ class Recovering:
         batch_ids: Sequence[BatchId],
         *,
         reason: str,
-        never_started: frozenset[StepId] = frozenset(),
+        never_started: frozenset[StepId] | None = frozenset(),
     ) -> Findings:
-        """Batches whose session is gone: steps that were `never_started` are not charged."""
+        """Batches whose session is gone: steps `never_started` (None: all) are not charged."""
         self._applying = Applying(self._turn)
         findings = self._applying.findings
         findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
-                never = step.step_id in never_started
+                never = never_started is None or step.step_id in never_started
                 self._lose(batch, step, reason=reason, error_type="Lost", never=never)
             self._end(batch, BatchEvent.ORPHAN, findings)
         return findings
@@ -175,7 +175,21 @@ def _held(findings: Findings, batch: BatchView) -> list[StepView]:
 def silent_sessions(turn: Turn) -> list[SessionId]:
     """Sessions of which nothing was heard for too long."""
     limit = timedelta(seconds=turn.tuning.session_dead_seconds)
-    return [session.session_id for session in _silent(turn, limit)]
+    silent = [session.session_id for session in _silent(turn, limit)]
+    return silent + [each for each in _unanswered(turn) if each not in silent]
+
+
+def _unanswered(turn: Turn) -> list[SessionId]:
+    """Sessions whose subscriber left, and that gave no sign of life when they were asked."""
+    limit = timedelta(seconds=turn.tuning.session_ping_seconds)
+    return [
+        session.session_id
+        for session in turn.state.sessions.values()
+        if session.doubted_at is not None
+        and session.session_id not in turn.heard
+        and session.session_id != LEGACY_SESSION
+        and turn.now - session.doubted_at > limit
+    ]
 
 
 def suspect_sessions(turn: Turn) -> list[SessionId]:

@@ -5,7 +5,7 @@ commit, so that a rolled-back tick leaves no trace.
 """
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -32,6 +32,20 @@ IDS_PER_BLOCK = 1_000
 
 
 @dataclass
+class Sent:
+    """A batch that a session has not finished; `missed` counts the heartbeats without it."""
+
+    batch_id: BatchId
+    batch_uuid: str
+    publication: int = 0
+    delivery: int = 1
+    size: int = 0  # bytes
+    confirm_start: bool = False
+    unfinished: int = 0
+    missed: int = 0
+
+
+@dataclass
 class Session:
     """A worker's session as this core sees it; `holding` are the steps it has in hand."""
 
@@ -48,7 +62,11 @@ class Session:
     draining: bool = False
     suspect: bool = False  # silent for a while: until it is heard again it is sent nothing
     publication: int = 0
+    deaf: bool = False  # it beats, but gets nothing: it must register again
+    doubted_at: datetime | None = None  # its subscriber left: it was asked for a sign of life
+    compared_at: datetime | None = None
     holding: dict[StepId, BatchId] = field(default_factory=dict)
+    sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
 
     def can_run(self, handler: HandlerClass) -> bool:
@@ -57,9 +75,31 @@ class Session:
     @property
     def room(self) -> int:
         """How many more steps it may be sent now."""
-        if self.draining or self.suspect or not self.subscribed:
+        if self.draining or self.suspect or self.deaf or not self.subscribed:
             return 0
         return max(0, self.credit - len(self.holding))
+
+    @property
+    def size(self) -> int:
+        """Bytes that it was sent and has not finished."""
+        return sum(sent.size for sent in self.sent.values())
+
+    def take(self, sent: Sent, step_ids: Collection[StepId]) -> None:
+        """It has these steps of a batch in hand now."""
+        kept = self.sent.setdefault(sent.batch_id, sent)
+        fresh = [each for each in step_ids if self.holding.get(each) != sent.batch_id]
+        kept.unfinished += len(fresh)
+        self.holding.update(dict.fromkeys(fresh, sent.batch_id))
+
+    def release(self, step_ids: Iterable[StepId], batch_id: BatchId) -> None:
+        """It no longer has these steps of a batch."""
+        for step_id in step_ids:
+            if self.holding.get(step_id) == batch_id:
+                del self.holding[step_id]
+                sent = self.sent[batch_id]
+                sent.unfinished -= 1
+                if not sent.unfinished:
+                    del self.sent[batch_id]
 
 
 class Schedule:
@@ -184,12 +224,3 @@ class Changes:
     def carry_out(self) -> None:
         for deed in self._deeds:
             deed()
-
-
-def release(session: Session | None, step_ids: Iterable[StepId], batch_id: BatchId) -> None:
-    """Give a session its credit back for steps of one batch that it no longer holds."""
-    if session is None:
-        return
-    for step_id in step_ids:
-        if session.holding.get(step_id) == batch_id:
-            del session.holding[step_id]

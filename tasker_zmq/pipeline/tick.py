@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.reconciliation import ReconciliationStatus
-from tasker_zmq.pipeline import accounts, advance, discover, reconcile, recover
+from tasker_zmq.pipeline import accounts, advance, delivery, discover, reconcile, recover
 from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
@@ -23,7 +23,7 @@ from tasker_zmq.pipeline.inbox import (
     SubscriptionSeen,
 )
 from tasker_zmq.pipeline.requests import Loaded
-from tasker_zmq.pipeline.state import Changes, CoreState, Session, release
+from tasker_zmq.pipeline.state import Changes, CoreState, Session
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscription
@@ -43,13 +43,22 @@ SAID_GOODBYE, FELL_SILENT = "goodbye", "silence"
 CONSISTENT = ReconciliationStatus.CONSISTENT.value
 
 
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """A session that is over; what is `kept` goes on elsewhere, None: none of its steps began."""
+
+    session_id: SessionId
+    never_started: frozenset[StepId] | None = frozenset()
+    kept: frozenset[BatchId] = frozenset()
+
+
 @dataclass
 class Answers:
     """What commands of a tick lead to."""
 
     letters: list[Letter] = field(default_factory=list)
     ready: list[ReadyStep] = field(default_factory=list)
-    left: list[tuple[SessionId, frozenset[StepId]]] = field(default_factory=list)
+    left: list[Left] = field(default_factory=list)
 
 
 Answer = Callable[[Turn, Sequence[ReceivedCommand]], Answers]
@@ -108,13 +117,14 @@ class _Pass:
         make_partitions(turn)
         for event in inbox:
             if isinstance(event, SubscriptionSeen):
-                see_subscription(self._turn, event)
+                self._outbox.letters += see_subscription(turn, event)
         commands = [each for each in inbox if isinstance(each, ReceivedCommand)]
         answers = Answers()
         if commands:
             answers = answer(turn, commands)
         self._outbox.letters += answers.letters
         self._apply([each for each in inbox if isinstance(each, ReceivedResult)])
+        self._outbox.extend(delivery.send_again(turn))
         self._recover(answers.left)
         self._reconcile()
         fresh = [*answers.ready, *(step for moved in self._moved for step in moved.ready)]
@@ -186,7 +196,7 @@ class _Pass:
         self._turn.changes.then(partial(state.deadlines.drop, batch.batch_id))
         self._turn.changes.then(partial(state.published.pop, batch.batch_id, None))
 
-    def _recover(self, left: Sequence[tuple[SessionId, frozenset[StepId]]]) -> None:
+    def _recover(self, left: Sequence[Left]) -> None:
         state, now = self._turn.state, self._turn.now
         if state.next_retry_at is not None and state.next_retry_at <= now:
             moves = recover.due_retries(self._turn)
@@ -197,29 +207,35 @@ class _Pass:
         expired = state.deadlines.due(now, self._turn.tuning.recover_max)
         if expired:
             self._write(recovering.time_out(expired))
-        for session_id, never_started in left:
-            self._lose(recovering, session_id, never_started, why=SAID_GOODBYE)
+        for each in left:
+            self._lose(recovering, each, why=SAID_GOODBYE)
         for session_id in recover.silent_sessions(self._turn):
-            self._lose(recovering, session_id, frozenset(), why=FELL_SILENT)
+            self._lose(recovering, Left(session_id=session_id), why=FELL_SILENT)
+        self._give_up_deaf(recovering)
         self._turn.suspect.update(recover.suspect_sessions(self._turn))
 
-    def _lose(
-        self,
-        recovering: recover.Recovering,
-        session_id: SessionId,
-        never_started: frozenset[StepId],
-        *,
-        why: str,
-    ) -> None:
+    def _give_up_deaf(self, recovering: recover.Recovering) -> None:
+        """What deaf sessions never got goes elsewhere; they are told to register again."""
+        for session_id, batch_ids in self._turn.deaf.items():
+            session = self._turn.state.sessions.get(session_id)
+            if session is None or session_id in self._turn.gone:
+                continue
+            reason = f"session {session_id} of worker {session.worker_name} is deaf"
+            self._write(recovering.lose(batch_ids, reason=reason, never_started=None))
+            self._turn.changes.then(partial(setattr, session, "deaf", True))
+            log(logger, logging.WARNING, Event.SESSION_DEAF, worker=session.worker_name)
+
+    def _lose(self, recovering: recover.Recovering, left: Left, *, why: str) -> None:
+        session_id = left.session_id
         session = self._turn.state.sessions.get(session_id)
         if session is None or session_id in self._turn.gone:
             return
         self._turn.gone.add(session_id)  # what it held must not be sent to it again
-        batch_ids = sorted(set(session.holding.values()))
+        batch_ids = sorted(set(session.holding.values()) - left.kept)
         moves: list[Move] = []
         if batch_ids:
             reason = f"session {session_id} of worker {session.worker_name} is gone"
-            findings = recovering.lose(batch_ids, reason=reason, never_started=never_started)
+            findings = recovering.lose(batch_ids, reason=reason, never_started=left.never_started)
             moves = findings.moves
             self._write(findings)
         worker_store.close_sessions(self._turn.connection, [session_id], now=self._turn.now)
@@ -316,10 +332,12 @@ def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:
 def _release_step(
     state: CoreState, session_id: SessionId, step_id: StepId, *, batch_id: BatchId
 ) -> None:
-    release(state.sessions.get(session_id), [step_id], batch_id)
+    session = state.sessions.get(session_id)
+    if session is not None:
+        session.release([step_id], batch_id)
 
 
 def _release_batch(state: CoreState, session_id: SessionId, batch_id: BatchId) -> None:
     session = state.sessions.get(session_id)
     if session is not None:
-        release(session, [s for s, b in session.holding.items() if b == batch_id], batch_id)
+        session.release([s for s, b in session.holding.items() if b == batch_id], batch_id)

@@ -22,6 +22,8 @@ class Tuning:
     heartbeat_interval_seconds: float = 2.0
     session_suspect_seconds: float = 6.0
     session_dead_seconds: float = 10.0
+    session_ping_seconds: float = 2.0
+    session_bytes_max: int = 16 << 20
     losses_max: int = LOSSES_MAX
     timeout_grace_seconds: float = 5.0
     completion_grace_seconds: float = 5.0

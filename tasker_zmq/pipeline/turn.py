@@ -5,7 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import SessionId, StepId
+from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
@@ -26,4 +26,21 @@ class Turn:
     settled: set[StepId] = field(default_factory=set)  # late successes: not to be sent again
     gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends
     heard: set[SessionId] = field(default_factory=set)  # their heartbeats lie in this very tick
+    undelivered: list[tuple[SessionId, BatchId]] = field(default_factory=list)
+    deaf: dict[SessionId, list[BatchId]] = field(default_factory=dict)
+    publications: dict[SessionId, int] = field(default_factory=dict)
     suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick
+
+    def next_publication(self, session_id: SessionId) -> int:
+        """The next number of a session's publications, remembered after the commit."""
+        session = self.state.sessions[session_id]
+        number = self.publications.get(session_id, session.publication) + 1
+        if session_id not in self.publications:
+            self.changes.then(lambda: self._keep_publication(session_id))
+        self.publications[session_id] = number
+        return number
+
+    def _keep_publication(self, session_id: SessionId) -> None:
+        session = self.state.sessions.get(session_id)
+        if session is not None:
+            session.publication = self.publications[session_id]

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.errors import TaskerError
-from tasker_zmq.pipeline.inbox import SubscriptionSeen
+from tasker_zmq.pipeline.delivery import ping
+from tasker_zmq.pipeline.inbox import Letter, SubscriptionSeen
 from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
@@ -37,21 +38,29 @@ def _partitions_made(state: CoreState, now: datetime) -> None:
     state.partitions_made_at = now
 
 
-def see_subscription(turn: Turn, seen: SubscriptionSeen) -> None:
-    """Note that a session's subscriber is there, so that work may be sent to it."""
+def see_subscription(turn: Turn, seen: SubscriptionSeen) -> list[Letter]:
+    """Note that a session's subscriber is there, so that work may be sent to it.
+
+    That one left is only a hint: its worker is asked for a sign of life.
+    """
     if seen.topic == topics.LEGACY_STEPS_TOPIC:
         turn.changes.then(lambda: _see_legacy(turn.state, turn.now, subscribed=seen.subscribed))
-        return
+        return []
     prefix = f"{topics.STEPS}.".encode()
     session_id = SessionId(seen.topic.removeprefix(prefix).strip().decode("ascii", "replace"))
-    turn.changes.then(lambda: _subscribe(turn.state, session_id, subscribed=seen.subscribed))
+    turn.changes.then(
+        lambda: _subscribe(turn.state, session_id, turn.now, subscribed=seen.subscribed)
+    )
+    session = turn.state.sessions.get(session_id)
+    return [ping(session)] if session and session.route and not seen.subscribed else []
 
 
-def _subscribe(state: CoreState, session_id: SessionId, *, subscribed: bool) -> None:
+def _subscribe(state: CoreState, session_id: SessionId, now: datetime, *, subscribed: bool) -> None:
     """Without a subscriber nothing is sent, for nobody would get it; the lease goes on."""
     session = state.sessions.get(session_id)
     if session is not None:
         session.subscribed = subscribed
+        session.doubted_at = None if subscribed else now
 
 
 def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
@@ -68,6 +77,7 @@ def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
         last_heard_at=now,
         subscribed=subscribed,
         holding=former.holding if former else {},
+        sent=former.sent if former else {},
     )
 
 
@@ -179,5 +189,10 @@ def _next_silence(state: CoreState, tuning: Tuning) -> datetime | None:
         session.last_heard_at + timedelta(seconds=dead if session.suspect else min(suspect, dead))
         for session in state.sessions.values()
         if session.session_id != LEGACY_SESSION
+    ]
+    moments += [
+        session.doubted_at + timedelta(seconds=tuning.session_ping_seconds)
+        for session in state.sessions.values()
+        if session.doubted_at is not None
     ]
     return min(moments) + timedelta(milliseconds=1) if moments else None

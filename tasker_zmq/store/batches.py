@@ -207,7 +207,7 @@ def adopt(
     registration_id: RegistrationId,
     session_id: SessionId,
     now: datetime,
-) -> list[tuple[BatchId, SessionId]]:
+) -> Sequence[Row]:
     """Give a worker's batches to its new session; returns them with the session they had."""
     values = {
         "batch_uuids": list(batch_uuids),
@@ -216,17 +216,56 @@ def adopt(
         "session_id": session_id,
         "now": now,
     }
-    found = rows(connection, "adopt_batches", values)
-    return [(row.batch_id, row.former_session_id) for row in found]
+    return rows(connection, "adopt_batches", values)
+
+
+def load_sent(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
+    """What these batches carry that is still in progress, in order of batch."""
+    return rows(connection, "load_sent_steps", {"batch_ids": list(batch_ids)})
+
+
+def send_again(
+    connection: Connection, sent: Sequence[tuple[BatchId, int, int]], *, now: datetime
+) -> None:
+    """Note delivery and publication number of batches that are published once more."""
+    run(
+        connection,
+        "send_batches_again",
+        {
+            "batch_ids": [batch_id for batch_id, _, _ in sent],
+            "deliveries": [delivery for _, delivery, _ in sent],
+            "publications": [publication for _, _, publication in sent],
+            "now": now,
+        },
+    )
+
+
+def confirm_starts(
+    connection: Connection,
+    batch_uuid: str,
+    step_ids: Sequence[StepId],
+    *,
+    session_id: SessionId,
+    now: datetime,
+) -> list[StepId]:
+    """Those of the steps that the session may begin."""
+    values = {
+        "batch_uuid": batch_uuid,
+        "step_ids": list(step_ids),
+        "session_id": session_id,
+        "now": now,
+    }
+    return [row.step_id for row in rows(connection, "confirm_starts", values)]
 
 
 def steps_in_flight(
     connection: Connection, batch_ids: Sequence[BatchId]
-) -> list[tuple[BatchId, StepId, SessionId]]:
+) -> Sequence[Row]:
     """Steps that these batches still have in progress, and the session that has them."""
     found = connection.execute(
         text(
-            "SELECT bs.batch_id, bs.workflow_step_id, b.session_id "
+            "SELECT bs.batch_id, b.batch_uuid::text AS batch_uuid, bs.workflow_step_id, "
+            "b.session_id "
             "FROM tasker_step_execution_batches b "
             "JOIN tasker_step_execution_batch_steps bs USING (batch_id) "
             "JOIN tasker_workflow_steps s USING (workflow_step_id) "
@@ -235,4 +274,4 @@ def steps_in_flight(
         ),
         {"batch_ids": list(batch_ids)},
     )
-    return [(row.batch_id, row.workflow_step_id, row.session_id) for row in found]
+    return found.fetchall()

@@ -136,6 +136,12 @@ def mark_unhealthy(connection: Connection, session_ids: Sequence[SessionId]) -> 
     )
 
 
+def worker_of(connection: Connection, session_id: SessionId) -> int | None:
+    """The worker that a session was of."""
+    chosen = select(Registration.worker_id).where(Registration.session_id == session_id)
+    return connection.execute(chosen).scalar()
+
+
 def close_sessions(
     connection: Connection, session_ids: Sequence[SessionId], *, now: datetime
 ) -> None:

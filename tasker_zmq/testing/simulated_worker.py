@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import msgspec
 import orjson
 
-from tasker_zmq.domain.ids import SessionId, StepId
+from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId
 from tasker_zmq.pipeline.inbox import ReceivedResult
 from tasker_zmq.protocol import codec, topics
+from tasker_zmq.protocol.commands import InHand, ResultsRecorded
 from tasker_zmq.protocol.messages import (
     BatchCompletion,
     BatchError,
@@ -65,6 +66,8 @@ class SimulatedWorker:
         self.route = route
         self.handler = handler
         self.silent = False
+        self.hears = True  # else no publication reaches it
+        self.unrecorded: dict[BatchUuid, None] = {}  # taken, and not known to be recorded
         self.in_hand: list[StepBatch] = []
         self.requests: list[StepRequest] = []
         self._sequences: dict[str, int] = {}
@@ -76,8 +79,21 @@ class SimulatedWorker:
         return topics.steps_topic(self.session_id)
 
     def take(self, batch: StepBatch) -> None:
+        if not self.hears or batch.batch_id in self.unrecorded:
+            return  # lost, or known already
+        self.unrecorded[batch.batch_id] = None
         self.in_hand.append(batch)
         self.requests += batch.steps
+
+    def note_recorded(self, told: ResultsRecorded) -> None:
+        """What is in the ledger is no longer in hand."""
+        for each in told.recorded:
+            if each.step_id is None:
+                self.unrecorded.pop(each.batch_id, None)
+
+    def claims(self) -> tuple[InHand, ...]:
+        """What it says it has in hand."""
+        return tuple(InHand(batch_id=batch_id) for batch_id in self.unrecorded)
 
     def batch(self) -> StepBatch:
         """The one batch in hand, taken out of it: the caller answers for it."""

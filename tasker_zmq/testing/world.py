@@ -39,6 +39,7 @@ from tasker_zmq.protocol.commands import (
     Payload,
     PublishTemplates,
     RegisterWorker,
+    ResultsRecorded,
     TaskInitialized,
     WorkerHeartbeat,
     WorkerMetadata,
@@ -183,7 +184,15 @@ class World:
                 if worker.topic == publication.topic:
                     worker.take(batch)
         for letter in outbox.letters:
-            self.letters.append((letter.route, codec.decode_command(letter.body, WireLimits())))
+            command = codec.decode_command(letter.body, WireLimits())
+            self.letters.append((letter.route, command))
+            if command.command_type == "ResultsRecorded":
+                self._note_recorded(codec.decode_data(command.payload.data, ResultsRecorded))
+
+    def _note_recorded(self, told: ResultsRecorded) -> None:
+        for worker in self.workers:
+            if worker.session_id == told.session_id:
+                worker.note_recorded(told)
 
     def command(
         self,
@@ -287,7 +296,9 @@ class World:
         """A heartbeat of every worker that still gives signs of life."""
         return [
             self.command(
-                "WorkerHeartbeat", WorkerHeartbeat(session_id=worker.session_id), route=worker.route
+                "WorkerHeartbeat",
+                WorkerHeartbeat(session_id=worker.session_id, in_hand=worker.claims()),
+                route=worker.route,
             )
             for worker in self.workers
             if worker.session_id is not None and not worker.silent

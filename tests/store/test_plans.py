@@ -110,7 +110,30 @@ CASES: dict[str, Case] = {
             "now": NOW,
         }
     ),
+    "cancel_tasks": Case(
+        values={
+            "task_ids": TASK_IDS_OPEN,
+            "from_states": ["pending", "in_progress", "error"],
+            "metadata": "{}",
+            "now": NOW,
+        }
+    ),
     "claim_tasks": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 500}, rows_max=60),
+    "control_steps": Case(
+        values={
+            "step_ids": _viable(),
+            "from_states": ["pending", "error"],
+            "to_state": "resolved_manually",
+            "event": "resolve_manually",
+            "results": "null",
+            "metadata": "{}",
+            "core_id": volume.CORE,
+            "now": NOW,
+        }
+    ),
+    "confirm_starts": Case(
+        values={"batch_uuid": UUIDS[0], "step_ids": _running(), "session_id": "s1", "now": NOW}
+    ),
     "count_task_steps": Case(values={"task_ids": TASK_IDS}),
     "create_tasks": Case(
         values={
@@ -133,10 +156,16 @@ CASES: dict[str, Case] = {
     "fail_tasks": Case(values={"task_ids": TASK_IDS, "now": NOW}),
     "find_named_task": Case(values={"namespace": "tests", "name": "chain", "version": None}),
     "load_accounts": Case(values={"batch_ids": OPEN_BATCHES}),
+    "load_controlled_steps": Case(
+        values={"step_ids": _viable(), "core_id": "core-9", "command_id": "c", "now": NOW}
+    ),
+    "load_controlled_tasks": Case(values={"task_ids": TASK_IDS, "core_id": "core-9", "now": NOW}),
     "load_named_steps": Case(values={"batch_uuids": UUIDS, "step_ids": _running()}),
+    "load_sent_steps": Case(values={"batch_ids": OPEN_BATCHES}),
     "load_viable_steps": Case(values={"step_ids": _viable(), "core_id": volume.CORE, "now": NOW}),
     "mark_published": Case(values={"batch_ids": OPEN_BATCHES, "moments": [NOW] * 10, "now": NOW}),
     "next_retry": Case(values={"core_id": volume.CORE}, rows_max=10),
+    "pause_tasks": Case(values={"task_ids": TASK_IDS_OPEN, "paused": True, "core_id": volume.CORE}),
     "record_heartbeats": Case(
         values={
             "session_ids": [f"s{n}" for n in range(1, 11)],
@@ -146,6 +175,14 @@ CASES: dict[str, Case] = {
         }
     ),
     "retries_due": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 50}, rows_max=110),
+    "send_batches_again": Case(
+        values={
+            "batch_ids": OPEN_BATCHES,
+            "deliveries": [2] * 10,
+            "publications": ONES,
+            "now": NOW,
+        }
+    ),
     "settle_batches": Case(
         values={
             "batch_ids": OPEN_BATCHES,
@@ -180,6 +217,14 @@ CASES: dict[str, Case] = {
         }
     ),
     "start_tasks": Case(values={"task_ids": [19_001 + n for n in range(10)], "now": NOW}),
+    "steps_of_tasks": Case(
+        values={
+            "task_ids": TASK_IDS_OPEN,
+            "states": ["pending"],
+            "after_step_id": 0,
+            "at_most": 1_000,
+        }
+    ),
     "sweep_viable_steps": Case(
         values={
             "core_id": volume.CORE,
@@ -191,39 +236,6 @@ CASES: dict[str, Case] = {
     ),
     "unsettled_batches": Case(
         values={"core_id": volume.CORE, "after_batch_id": 6_900, "at_most": 20}, rows_max=100
-    ),
-    "cancel_tasks": Case(
-        values={
-            "task_ids": TASK_IDS_OPEN,
-            "from_states": ["pending", "in_progress", "error"],
-            "metadata": "{}",
-            "now": NOW,
-        }
-    ),
-    "control_steps": Case(
-        values={
-            "step_ids": _viable(),
-            "from_states": ["pending", "error"],
-            "to_state": "resolved_manually",
-            "event": "resolve_manually",
-            "results": "null",
-            "metadata": "{}",
-            "core_id": volume.CORE,
-            "now": NOW,
-        }
-    ),
-    "load_controlled_steps": Case(
-        values={"step_ids": _viable(), "core_id": "core-9", "command_id": "c", "now": NOW}
-    ),
-    "load_controlled_tasks": Case(values={"task_ids": TASK_IDS, "core_id": "core-9", "now": NOW}),
-    "pause_tasks": Case(values={"task_ids": TASK_IDS_OPEN, "paused": True, "core_id": volume.CORE}),
-    "steps_of_tasks": Case(
-        values={
-            "task_ids": TASK_IDS_OPEN,
-            "states": ["pending"],
-            "after_step_id": 0,
-            "at_most": 1_000,
-        }
     ),
     "viable_steps_of_tasks": Case(
         values={

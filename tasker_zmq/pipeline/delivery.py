@@ -1,0 +1,118 @@
+"""Publications that got lost: found by what workers say they have in hand, and sent again.
+
+PUB/SUB loses silently. A heartbeat names every batch that its worker has, or has results of; what
+was sent and is missing from two heartbeats never arrived, and goes out again to the same session,
+which knows its batches by id. A worker that beats but never gets anything is deaf.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from itertools import groupby
+
+from tasker_zmq.domain.ids import BatchId, SessionId
+from tasker_zmq.pipeline.inbox import Letter, Outbox
+from tasker_zmq.pipeline.requests import Loaded, Sending, load, publication
+from tasker_zmq.pipeline.state import Sent, Session
+from tasker_zmq.pipeline.turn import Turn
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import Command, Payload, Ping
+from tasker_zmq.store import batches as batch_store
+
+MISSED_BEATS = 2
+DELIVERIES_MAX = 3
+
+
+def hear(turn: Turn, session: Session, in_hand: Collection[str]) -> None:
+    """Compare what a heartbeat names with what was sent; at most once per beat that was due."""
+    pause = timedelta(seconds=turn.tuning.heartbeat_interval_seconds / 2)
+    if session.compared_at is not None and turn.now - session.compared_at < pause:
+        return  # several beats that waited together are one sign, not several
+    known = {uuid.lower() for uuid in in_hand}
+    arrived = [sent for sent in session.sent.values() if sent.batch_uuid in known]
+    missing = [sent for sent in session.sent.values() if sent.batch_uuid not in known]
+    for sent in missing:
+        if sent.missed + 1 >= MISSED_BEATS:
+            if sent.delivery >= DELIVERIES_MAX:
+                turn.deaf.setdefault(session.session_id, []).append(sent.batch_id)
+            else:
+                turn.undelivered.append((session.session_id, sent.batch_id))
+
+    def note() -> None:
+        session.compared_at = turn.now
+        for sent in arrived:
+            sent.missed = 0
+        for sent in missing:
+            sent.missed += 1
+
+    turn.changes.then(note)
+
+
+def send_again(turn: Turn) -> Outbox:
+    """The lost publications once more, with what of them is still in progress."""
+    wanted = [
+        (session, session.sent[batch_id])
+        for session_id, batch_id in turn.undelivered
+        if (session := turn.state.sessions.get(session_id)) is not None
+        and session_id not in turn.gone
+        and batch_id in session.sent
+    ]
+    if not wanted:
+        return Outbox()
+    steps = _requests(turn, [sent.batch_id for _, sent in wanted])
+    sendings = [
+        Sending(
+            session=session,
+            batch_id=sent.batch_id,
+            batch_uuid=sent.batch_uuid,
+            publication=turn.next_publication(session.session_id),
+            steps=steps[sent.batch_id],
+            delivery=sent.delivery + 1,
+            confirm_start=sent.confirm_start,
+        )
+        for session, sent in wanted
+        if steps.get(sent.batch_id)
+    ]
+    batch_store.send_again(
+        turn.connection,
+        [(each.batch_id, each.delivery, each.publication) for each in sendings],
+        now=turn.now,
+    )
+    turn.changes.then(lambda: _note_sent(sendings))
+    return Outbox(publications=[publication(turn, each) for each in sendings])
+
+
+def _requests(turn: Turn, batch_ids: Sequence[BatchId]) -> dict[BatchId, list[Loaded]]:
+    rows = batch_store.load_sent(turn.connection, batch_ids)
+    return {
+        batch_id: [
+            load(
+                row,
+                turn.state.step_definition(turn.connection, row.named_task_id, row.named_step_id),
+            )
+            for row in of_batch
+        ]
+        for batch_id, of_batch in groupby(rows, key=lambda row: row.batch_id)
+    }
+
+
+def _note_sent(sendings: Sequence[Sending]) -> None:
+    for each in sendings:
+        sent = each.session.sent.get(each.batch_id)
+        if sent is not None:
+            sent.delivery, sent.publication, sent.missed = each.delivery, each.publication, 0
+
+
+def ping(session: Session) -> Letter:
+    """Ask a session for a sign of life."""
+    asked = Ping(session_id=SessionId(session.session_id))
+    command = Command(
+        command_type="Ping",
+        command_id=f"ping-{session.session_id}",
+        payload=Payload(type="Ping", data=codec.raw(asked)),
+    )
+    return Letter(session.route, codec.encode(command))
+
+
+def unknown(batch_id: BatchId, batch_uuid: str) -> Sent:
+    """A batch sent by an earlier process or session, of which only its row is known."""
+    return Sent(batch_id=batch_id, batch_uuid=batch_uuid)
