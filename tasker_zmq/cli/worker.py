@@ -39,6 +39,11 @@ _INSISTING: Final = ("flag", "--", "TASKER_")
     help="How long a stopping worker lets running steps end  [default: worker.drain_seconds]",
 )
 @click.option(
+    "--outbox",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Keep unrecorded results in this file, so that they outlive the process",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path),
     help="Settings file. [default: TASKER_CONFIG, else config/tasker.yaml]",
@@ -56,6 +61,7 @@ def worker(
     targets: tuple[str, ...],
     *,
     name: str | None,
+    outbox: Path | None,
     config: Path | None,
     environment: str | None,
     **flags: str | None,
@@ -72,7 +78,13 @@ def worker(
         setting.key for setting in CATALOGUE if loaded.origins[setting.key].startswith(_INSISTING)
     )
     return run_worker(
-        WorkerOptions(targets=targets, settings=loaded.settings, insisted=insisted, name=name)
+        WorkerOptions(
+            targets=targets,
+            settings=loaded.settings,
+            insisted=insisted,
+            name=name,
+            outbox=outbox,
+        )
     )
 
 

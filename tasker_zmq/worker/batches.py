@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,6 +29,7 @@ class OpenBatch:
     sequence: int = 0
     summaries: list[StepSummary] = field(default_factory=list)
     given_back: bool = False
+    dropped: int = 0  # never to be started, and not accounted for
 
 
 class BatchesInHand:
@@ -105,20 +106,33 @@ class BatchesInHand:
             execution_time_ms=outcome.execution_time_ms,
         )
 
+    def drop(self, keys: Collection[RunKey]) -> None:
+        """Take out steps that must never start: nothing will be said of them."""
+        for batch_id, step_id in keys:
+            opened = self._open.get(batch_id)
+            if opened is not None and step_id in opened.unfinished:
+                del opened.unfinished[step_id]
+                opened.dropped += 1
+
     def end_batch(
         self, batch_id: BatchUuid, *, now: float, timestamp: str
     ) -> BatchCompletion | None:
-        """The closing account, once the last step has ended; None before, and after."""
+        """The closing account, once the last step has ended; None before, and after.
+
+        It is about the steps that were not dropped, and there is none when all were.
+        """
         opened = self._open.get(batch_id)
         if opened is None or opened.unfinished or opened.given_back:
             return None
         del self._open[batch_id]
-        self._remember(batch_id)
+        self.remember(batch_id)
+        if opened.dropped and not opened.summaries:
+            return None
         completed = sum(each.final_status == COMPLETED for each in opened.summaries)
         return BatchCompletion(
             batch_id=batch_id,
             protocol_version=opened.batch.protocol_version,
-            total_steps=len(opened.batch.steps),
+            total_steps=len(opened.batch.steps) - opened.dropped,
             completed_steps=completed,
             failed_steps=len(opened.summaries) - completed,
             step_summaries=tuple(opened.summaries),
@@ -138,7 +152,8 @@ class BatchesInHand:
                 given.setdefault(batch_id, []).append(step_id)
         return _entries(given)
 
-    def _remember(self, batch_id: BatchUuid) -> None:
+    def remember(self, batch_id: BatchUuid) -> None:
+        """Never run a batch of this id, although it is not open."""
         self._ended[batch_id] = None
         while len(self._ended) > REMEMBERED_BATCHES_MAX:
             self._ended.popitem(last=False)

@@ -1,8 +1,10 @@
 """Run one handler and turn whatever it does into an Outcome: nothing it raises goes further."""
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,42 +13,53 @@ import orjson
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.worker.binding import invoke
+from tasker_zmq.worker.cancellation import Cancellation
 from tasker_zmq.worker.context import Context
 from tasker_zmq.worker.handlers import Handler
 from tasker_zmq.worker.output import encode_output
-from tasker_zmq.worker.runs import Outcome, StepRun, failed_by
+from tasker_zmq.worker.runs import Outcome, StepRun, cancelled, failed_by
 
 Report = Callable[[bytes], None]
 
 
-def call(handler: Handler, run: StepRun, *, report: Report, clock: Clock) -> Outcome:
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a run has beside its inputs: where progress goes, who may call it off, the time."""
+
+    report: Report
+    cancellation: Cancellation
+    clock: Clock
+
+
+def call(handler: Handler, run: StepRun, around: Surroundings) -> Outcome:
     """Run to the end in this thread; an `async def` handler gets a loop of its own."""
-    started = clock.monotonic()
+    started = around.clock.monotonic()
     try:
-        value = invoke(handler, context_of(run, report=report, clock=clock))
+        value = invoke(handler, context_of(run, around))
         if inspect.isawaitable(value):
-            value = asyncio.run(_awaited(value))
+            value = asyncio.run(_awaited(value, around.cancellation))
         output = _encoded(value, run)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is its failure, not ours
-        return failed_by(error, _elapsed_ms(clock, started))
-    return _completed(output, _elapsed_ms(clock, started))
+        return _failed(error, around, started)
+    return _completed(output, _elapsed_ms(around.clock, started))
 
 
-async def call_async(handler: Handler, run: StepRun, *, report: Report, clock: Clock) -> Outcome:
+async def call_async(handler: Handler, run: StepRun, around: Surroundings) -> Outcome:
     """Run on the running loop; cancellation, too, becomes an Outcome."""
-    started = clock.monotonic()
+    started = around.clock.monotonic()
     try:
-        value = invoke(handler, context_of(run, report=report, clock=clock))
+        value = invoke(handler, context_of(run, around))
         if inspect.isawaitable(value):
-            value = await value
+            value = await _awaited(value, around.cancellation)
         output = _encoded(value, run)
     except BaseException as error:  # noqa: BLE001 - left to itself SystemExit would stop the loop
-        return failed_by(error, _elapsed_ms(clock, started))
-    return _completed(output, _elapsed_ms(clock, started))
+        return _failed(error, around, started)
+    return _completed(output, _elapsed_ms(around.clock, started))
 
 
-def context_of(run: StepRun, *, report: Report, clock: Clock) -> Context:
+def context_of(run: StepRun, around: Surroundings) -> Context:
     """What the handler may know about this run."""
+    report, clock = around.report, around.clock
     request = run.request
     metadata = request.metadata
     timeout = run.timeout_seconds
@@ -67,6 +80,7 @@ def context_of(run: StepRun, *, report: Report, clock: Clock) -> Context:
         config=_mapping(request.handler_config),
         context=_mapping(request.task_context),
         previous_results=_mapping(request.previous_results),
+        cancellation=around.cancellation,
         report=report_value,
     )
 
@@ -88,5 +102,27 @@ def _elapsed_ms(clock: Clock, started: float) -> float:
     return round((clock.monotonic() - started) * 1_000, 3)
 
 
-async def _awaited(value: Any) -> Any:
+def _failed(error: BaseException, around: Surroundings, started: float) -> Outcome:
+    elapsed_ms = _elapsed_ms(around.clock, started)
+    reason = around.cancellation.reason
+    if reason is not None and isinstance(error, asyncio.CancelledError):
+        return cancelled(reason, execution_time_ms=elapsed_ms)
+    return failed_by(error, elapsed_ms)
+
+
+def _cancel_once(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelling():  # a second time would end the handler's clean-up after the first
+        task.cancel()
+
+
+async def _awaited(value: Any, cancellation: Cancellation) -> Any:
+    """What `value` comes to; the task that awaits it is cancelled when the run is."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    assert task is not None  # noqa: S101 - a coroutine is always run by a task
+
+    def cancel(_: str) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
+            loop.call_soon_threadsafe(_cancel_once, task)
+
+    cancellation.when_set(cancel)
     return await value

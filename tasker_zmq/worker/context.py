@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from tasker_zmq.worker.cancellation import Cancellation
+
 _log = logging.getLogger("tasker.handler")
 
 
@@ -32,8 +34,13 @@ class Context:
     config: Mapping[str, Any] = field(default_factory=dict)
     context: Mapping[str, Any] = field(default_factory=dict)
     previous_results: Mapping[str, Any] = field(default_factory=dict)
-    cancelled: bool = False  # stays False until the protocol carries cancellation
+    cancellation: Cancellation = field(default_factory=Cancellation, repr=False, compare=False)
     report: Callable[[object], None] = field(default=_unreported, repr=False)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants the result any more; it may turn True while the handler runs."""
+        return self.cancellation.is_set
 
     @property
     def logger(self) -> "logging.LoggerAdapter[logging.Logger]":

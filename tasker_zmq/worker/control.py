@@ -1,7 +1,6 @@
 """The control link: find the daemon, register, beat, notice when it is gone, and begin again."""
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,13 +14,16 @@ from tasker_zmq.errors import ProtocolError, RefusedError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     ERROR,
+    CancelSteps,
     Command,
     CommandMetadata,
+    ConfirmStart,
     ErrorData,
     Payload,
     Peer,
     RegisterWorker,
     ResultsRecorded,
+    StartConfirmed,
     WorkerGoodbye,
     WorkerHeartbeat,
     WorkerRegistered,
@@ -35,12 +37,12 @@ REPLY_SECONDS: Final = 5.0
 REPLY_SECONDS_MAX: Final = 15.0
 PATIENCE_SECONDS: Final = 1.0  # how long the daemon may be away before the log says so
 SILENT_HEARTBEATS_MAX: Final = 3
-HEARTBEAT_IDS_MAX: Final = 16
+QUESTION_IDS_MAX: Final = 1_000
 UNKNOWN_SESSION: Final = "unknown_session"
 
 _log = logging.getLogger(__name__)
 
-News = WorkerRegistered | ResultsRecorded
+News = WorkerRegistered | ResultsRecorded | StartConfirmed | CancelSteps
 
 
 class Phase(StrEnum):
@@ -89,7 +91,7 @@ class ControlLink:
         self._due = self._since
         self._heard = self._since
         self._awaited = ""
-        self._beats: deque[str] = deque(maxlen=HEARTBEAT_IDS_MAX)
+        self._questions: dict[str, str] = {}  # what was asked in this session, by command id
         self._announced = ""
 
     def receive(self, now: float) -> list[News]:
@@ -175,11 +177,23 @@ class ControlLink:
     def _send_beat(self, now: float) -> None:
         if self.session is None:
             return
-        sent = self._send("WorkerHeartbeat", self._voice.beat(self.session.session_id))
+        sent = self._ask("WorkerHeartbeat", self._voice.beat(self.session.session_id))
         self.wants_to_write = not sent  # the moment it is back it learns that we are here
         self._due = now + self.session.heartbeat_interval_seconds
+
+    def ask_to_start(self, question: ConfirmStart) -> None:
+        """May these steps be started? If it cannot be sent, or the answer is lost, ask again."""
+        if self.phase is Phase.REGISTERED:
+            self._ask("ConfirmStart", question)
+
+    def _ask(self, kind: str, payload: msgspec.Struct) -> bool:
+        """Send what has an answer that need not be waited for; whether it left."""
+        sent = self._send(kind, payload)
         if sent:
-            self._beats.append(self._awaited)
+            self._questions[self._awaited] = kind
+            if len(self._questions) > QUESTION_IDS_MAX:
+                del self._questions[next(iter(self._questions))]
+        return sent
 
     def _send(self, kind: str, payload: msgspec.Struct) -> bool:
         command = Command(
@@ -198,27 +212,38 @@ class ControlLink:
         return self.sockets.send(frame)
 
     def _understand(self, command: Command, now: float) -> News | None:
-        if command.correlation_id is not None and command.correlation_id in self._beats:
-            self._on_beat_reply(command, now)
-        elif command.correlation_id is not None and command.correlation_id == self._awaited:
+        if command.correlation_id is not None and command.correlation_id in self._questions:
+            return self._on_answer(command, now)
+        if command.correlation_id is not None and command.correlation_id == self._awaited:
             return self._on_reply(command, now)
-        elif command.payload.type == "ResultsRecorded":
-            return codec.decode_data(command.payload.data, ResultsRecorded)
-        else:
-            kind = printable(command.command_type)[:100]
-            log(_log, logging.DEBUG, Event.COMMAND_NOT_EXPECTED, command_type=kind)
+        match command.payload.type:
+            case "ResultsRecorded":
+                return codec.decode_data(command.payload.data, ResultsRecorded)
+            case "CancelSteps":
+                return codec.decode_data(command.payload.data, CancelSteps)
+            case "Ping":
+                if self.phase is Phase.REGISTERED:
+                    self._due = now  # a heartbeat, at once
+            case _:
+                kind = printable(command.command_type)[:100]
+                log(_log, logging.DEBUG, Event.COMMAND_NOT_EXPECTED, command_type=kind)
         return None
 
-    def _on_beat_reply(self, command: Command, now: float) -> None:
-        self._beats.remove(command.correlation_id or "")
+    def _on_answer(self, command: Command, now: float) -> StartConfirmed | None:
+        """To a heartbeat, which only an error says anything about, or to ConfirmStart."""
+        asked = self._questions.pop(command.correlation_id or "")
         if command.payload.type != ERROR:
-            return
+            if asked == "ConfirmStart":
+                return codec.decode_data(command.payload.data, StartConfirmed)
+            return None
         error = codec.decode_data(command.payload.data, ErrorData)
         if error.code == UNKNOWN_SESSION and self.phase is Phase.REGISTERED:
             log(_log, logging.INFO, Event.SESSION_UNKNOWN, **self._fields())
             self._seek_here(now, 0.0)
         else:
-            log(_log, logging.WARNING, Event.HEARTBEAT_REFUSED, **_error_fields(error))
+            told = {"asked": asked} | _error_fields(error)
+            log(_log, logging.WARNING, Event.QUESTION_REFUSED, **told)
+        return None
 
     def _on_reply(self, command: Command, now: float) -> WorkerRegistered | None:
         if self.phase is Phase.LEAVING:
@@ -237,7 +262,7 @@ class ControlLink:
         self.wants_to_write = False
         self._reply_seconds = REPLY_SECONDS
         self._due = now + self.session.heartbeat_interval_seconds
-        self._beats.clear()
+        self._questions.clear()
         self._announce("registered", **self._fields())
         return self.session
 

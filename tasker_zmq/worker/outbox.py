@@ -1,7 +1,6 @@
 """Results that were not yet recorded by the daemon: each is sent again until it is.
 
-In memory: a result does not outlive the process. Another outbox with these methods can take its
-place.
+In memory they do not outlive the process; durable_outbox.py keeps them in a file as well.
 """
 
 import heapq
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from tasker_zmq.domain.ids import BatchUuid, StepId
+from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.commands import Recorded
 from tasker_zmq.protocol.messages import BatchCompletion, BatchError, PartialResult
 
@@ -27,6 +27,15 @@ class OutboxKey:
     message_type: str
     step_id: StepId | None
     sequence: int | None
+
+
+def key_of(report: Report) -> OutboxKey:
+    """Under which name the daemon will say that `report` is recorded."""
+    if isinstance(report, PartialResult):
+        return OutboxKey(report.batch_id, topics.PARTIAL_RESULT, report.step_id, report.sequence)
+    completed = isinstance(report, BatchCompletion)
+    topic = topics.BATCH_COMPLETION if completed else topics.BATCH_ERROR
+    return OutboxKey(report.batch_id, topic, None, None)
 
 
 @dataclass(frozen=True)
@@ -69,11 +78,14 @@ class Outbox(Protocol):
     def unacknowledged(self, limit: int) -> tuple[Unrecorded, ...]:
         """At most `limit` of the results kept, oldest first."""
 
+    def settle(self, *, now: float) -> str | None:
+        """Write down what changed; why that could not be done, or None. Nothing kept is lost."""
+
     def __len__(self) -> int: ...
 
 
 class MemoryOutbox:
-    """The outbox of a process without a place to write; bounded by the session's credit."""
+    """What is kept, and the timetable by which it is sent; bounded by the session's credit."""
 
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance  # from 0 to 1, spreads the resends of many workers
@@ -126,6 +138,9 @@ class MemoryOutbox:
 
     def unacknowledged(self, limit: int) -> tuple[Unrecorded, ...]:
         return tuple(entry for entry, _ in zip(self._kept.values(), range(limit), strict=False))
+
+    def settle(self, *, now: float) -> str | None:
+        return None
 
     def _keep(self, entry: Unrecorded) -> None:
         self._kept[entry.key] = entry

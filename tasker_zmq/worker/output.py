@@ -14,6 +14,7 @@ from tasker_zmq.protocol.codec import INT64_MAX, INT64_MIN, nesting
 
 _MAYBE_LONG: Final = re.compile(rb"\d{19}")
 _NUL_ESCAPE: Final = b"\\u0000"
+_BACKSLASH: Final = b"\\\\"  # an escaped one: what follows it is no escape
 _PLAIN: Final = (str, bool, int, float, type(None))
 _PATH_DEPTH_MAX: Final = 200  # orjson gives up at 254
 
@@ -35,6 +36,8 @@ def encode_output(value: object, *, bytes_max: int, nesting_max: int) -> bytes:
         raise UnfitOutputError(problem or f"the output is not JSON: {error}") from None
     if b"null" in encoded or _NUL_ESCAPE in encoded or _MAYBE_LONG.search(encoded):
         problem = next(_problems(value, "$", 0), None)
+        if problem is None and _NUL_ESCAPE in encoded.replace(_BACKSLASH, b""):
+            problem = "the output has a NUL character"  # in an object that hides where
         if problem is not None:
             raise UnfitOutputError(problem)
     if len(encoded) > bytes_max:
@@ -108,6 +111,8 @@ def _object_problems(value: Any, path: str, depth: int) -> Iterator[str]:
         yield from _mapping_problems({name: getattr(value, name) for name in names}, path, depth)
         return
     try:
+        if hasattr(value, "model_dump"):
+            yield from _problems(_plain(value), path, depth + 1)
         orjson.dumps(value, default=_plain)
     except (TypeError, ValueError, RecursionError):
         kind = type(value).__name__

@@ -25,7 +25,7 @@ _OUR_FOLDER: Final = str(Path(__file__).parent)
 RunKey = tuple[BatchUuid, StepId]
 
 
-class StepRun(msgspec.Struct, frozen=True, kw_only=True):
+class StepRun(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
     """A step to run, with the limits of the session that it came by."""
 
     batch_id: BatchUuid
@@ -90,6 +90,12 @@ def failed_by(error: BaseException, execution_time_ms: float) -> Outcome:
         retry_after_seconds=retry_after,
     )
     return Outcome(completed=False, error=step_error, execution_time_ms=execution_time_ms)
+
+
+def cancelled(reason: str, *, execution_time_ms: float = 0.0) -> Outcome:
+    """The failure of a run whose result nobody wants."""
+    message = f"cancelled: {reason}" if reason else "cancelled"
+    return failed("Cancelled", message, retryable=False, execution_time_ms=execution_time_ms)
 
 
 def timed_out(run: StepRun) -> Outcome:

@@ -10,29 +10,34 @@ import zmq
 
 from tasker_zmq.clock import Clock, IdMaker
 from tasker_zmq.domain.ids import BatchUuid, SessionId
-from tasker_zmq.protocol import codec, topics
+from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.commands import (
+    CancelSteps,
     InHand,
     RegisterWorker,
     ResultsRecorded,
+    StartConfirmed,
     WorkerGoodbye,
     WorkerHeartbeat,
     WorkerRegistered,
 )
 from tasker_zmq.protocol.limits import WireLimits
-from tasker_zmq.protocol.messages import BatchError, PartialResult
+from tasker_zmq.protocol.messages import BatchError, StepBatch
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.batches import BatchesInHand, merged
-from tasker_zmq.worker.control import ControlLink, Phase, Voice
+from tasker_zmq.worker.confirming import UnconfirmedRuns
+from tasker_zmq.worker.control import ControlLink, News, Phase, Voice
 from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox, Executor
 from tasker_zmq.worker.intake import understand
-from tasker_zmq.worker.outbox import Outbox, OutboxKey, Report
+from tasker_zmq.worker.outbox import Outbox
+from tasker_zmq.worker.results import Results
 from tasker_zmq.worker.runs import (
     RESULT_ENVELOPE_BYTES,
     Outcome,
     RunEvent,
     RunKey,
     StepRun,
+    cancelled,
 )
 from tasker_zmq.worker.sockets import CommandSocket, DataSockets
 
@@ -74,8 +79,12 @@ class Worker:
         self._parts = parts
         self._context = context
         self._clock = parts.clock
-        self._outbox = parts.outbox
+        self._session: WorkerRegistered | None = None  # the last one
+        self._results = Results(parts.outbox, parts.clock)
+        self._unconfirmed = UnconfirmedRuns()
         self._batches = BatchesInHand(parts.registration.worker_name)
+        for batch_id in parts.outbox.batch_ids():  # a former process of this name ran them
+            self._batches.remember(batch_id)
         self._control = ControlLink(
             lambda: CommandSocket(context, parts.commands_url),
             url=parts.commands_url,
@@ -84,7 +93,6 @@ class Worker:
             ids=parts.ids,
         )
         self._plane: DataSockets | None = None
-        self._session: WorkerRegistered | None = None  # the last one; results name it
         self._limits = WireLimits()
         self._publication = 0
         self._stop_asked = False
@@ -117,29 +125,41 @@ class Worker:
         self._sleep()
         now = self._clock.monotonic()
         for news in self._control.receive(now):
-            if isinstance(news, WorkerRegistered):
-                self._begin_session(news, now)
-            else:
-                self._forget(news)
+            self._hear(news, now)
         if self._plane is not None:
             if self._plane.read_subscriptions():
-                self._outbox.hurry(now=now)
+                self._parts.outbox.hurry(now=now)
             for frame in self._plane.batches():
                 self._receive_batch(frame, now)
         for event in self._parts.inbox.take():
             self._report(event)
         self._parts.executor.expire()
         self._control.turn(self._clock.monotonic())
-        self._send_results()
+        self._ask_to_start()
+        if self._results.settle():
+            self._accept_while_writable()
+        self._results.send_due()
         if self._stop_asked or self._stop is not StopPhase.SERVING:
             self._go_on_stopping(self._clock.monotonic())
+
+    def _hear(self, news: News, now: float) -> None:
+        match news:
+            case WorkerRegistered():
+                self._begin_session(news, now)
+            case ResultsRecorded():
+                self._results.forget(news)
+            case StartConfirmed():
+                self._start_confirmed(news)
+            case CancelSteps():
+                self._cancel(news)
 
     def _sleep(self) -> None:
         """Until something arrives or is due."""
         now = self._clock.monotonic()
         dues = [self._control.next_due(), self._parts.executor.next_deadline()]
-        if self._can_publish:
-            dues.append(self._outbox.next_due())
+        dues.append(self._results.next_due())
+        if self._control.phase is Phase.REGISTERED:
+            dues.append(self._unconfirmed.next_due())
         if self._stop is not StopPhase.SERVING:
             dues.append(self._stop_due)
         due = min((each for each in dues if each is not None), default=now + LOOP_SLEEP_SECONDS_MAX)
@@ -160,17 +180,17 @@ class Worker:
                 self._poller.register(self._plane.results, zmq.POLLIN)
         return self._poller
 
-    @property
-    def _can_publish(self) -> bool:
-        return self._plane is not None and self._plane.wanted(topics.PARTIAL_RESULT)
-
     def _in_hand(self) -> tuple[InHand, ...]:
         """Open batches, and ended ones of which a result waits: ours until it is recorded."""
-        waiting = (InHand(batch_id=batch_id) for batch_id in self._outbox.batch_ids())
+        waiting = (InHand(batch_id=batch_id) for batch_id in self._parts.outbox.batch_ids())
         return merged((*self._batches.in_hand(), *waiting))
 
     def _describe(self) -> RegisterWorker:
-        return msgspec.structs.replace(self._parts.registration, in_hand=self._in_hand())
+        return msgspec.structs.replace(
+            self._parts.registration,
+            former_session_id=self._session.session_id if self._session else None,
+            in_hand=self._in_hand(),
+        )
 
     def _beat(self, session_id: SessionId) -> WorkerHeartbeat:
         return WorkerHeartbeat(
@@ -203,9 +223,11 @@ class Worker:
             reason = f"its endpoints {session.endpoints} cannot be used: {error}"
             self._control.seek(now, reason=reason, wait_seconds=UNFIT_ENDPOINT_WAIT_SECONDS)
             return
-        if self._stop is not StopPhase.SERVING:
+        finally:
+            self._results.use(self._plane, session.session_id)
+        if self._stop is not StopPhase.SERVING or not self._results.writable:
             self._plane.refuse_more()
-        self._outbox.hurry(now=now)
+        self._unconfirmed.ask_again(now=now)
         self._judge_templates(session, now, first=first)
 
     def _judge_templates(self, session: WorkerRegistered, now: float, *, first: bool) -> None:
@@ -222,12 +244,13 @@ class Worker:
             self._exit_code = 2
             self._begin_stop(now)
 
-    def _forget(self, news: ResultsRecorded) -> None:
-        self._outbox.recorded(news.recorded)
-        for each in news.recorded:
-            if each.verdict in {"rejected", "unknown_batch"}:
-                told = msgspec.structs.asdict(each)
-                log(_log, logging.WARNING, Event.RESULT_NOT_TAKEN, **told)
+    def _accept_while_writable(self) -> None:
+        """No new work while its results could not be kept; what is in hand goes on."""
+        if self._plane is not None and self._stop is StopPhase.SERVING:
+            if self._results.writable:
+                self._plane.accept_more()
+            else:
+                self._plane.refuse_more()
 
     def _receive_batch(self, frame: bytes, now: float) -> None:
         worker_id = self._parts.registration.worker_name
@@ -235,12 +258,11 @@ class Worker:
         if batch is None:
             return
         if isinstance(batch, BatchError):
-            key = OutboxKey(batch.batch_id, topics.BATCH_ERROR, None, None)
-            self._outbox.add(key, batch, now=now)
+            self._results.keep(batch)
             return
         self._publication = max(self._publication, batch.publication or 0)
         if self._batches.knows(batch.batch_id):
-            self._outbox.hurry(now=now, batch_id=batch.batch_id)
+            self._parts.outbox.hurry(now=now, batch_id=batch.batch_id)
             told = {"batch_id": batch.batch_id, "delivery": batch.delivery}
             log(_log, logging.INFO, Event.BATCH_KNOWN_ALREADY, **told)
             return
@@ -249,31 +271,61 @@ class Worker:
             keys = tuple((batch.batch_id, each.step_id) for each in batch.steps)
             self._returned += self._batches.give_back(keys)
             return
-        for request in batch.steps:
-            self._parts.executor.submit(
-                StepRun(
-                    batch_id=batch.batch_id,
-                    request=request,
-                    output_bytes_max=self._limits.result_bytes_max - RESULT_ENVELOPE_BYTES,
-                    nesting_max=self._limits.nesting_max - 1,  # the message itself is one deep
-                )
-            )
+        runs = self._runs_of(batch)
+        if batch.confirm_start and runs:
+            self._unconfirmed.hold(batch.batch_id, runs, now=now)
+            return
+        for run in runs:
+            self._parts.executor.submit(run)
         self._end_batch(batch.batch_id)
 
+    def _runs_of(self, batch: StepBatch) -> tuple[StepRun, ...]:
+        return tuple(
+            StepRun(
+                batch_id=batch.batch_id,
+                request=request,
+                output_bytes_max=self._limits.result_bytes_max - RESULT_ENVELOPE_BYTES,
+                nesting_max=self._limits.nesting_max - 1,  # the message itself is one deep
+            )
+            for request in batch.steps
+        )
+
+    def _ask_to_start(self) -> None:
+        if self._control.phase is Phase.REGISTERED and self._session is not None:
+            now = self._clock.monotonic()
+            for question in self._unconfirmed.due(self._session.session_id, now=now):
+                self._control.ask_to_start(question)
+
+    def _start_confirmed(self, answer: StartConfirmed) -> None:
+        may, never = self._unconfirmed.confirm(answer)
+        for run in may:
+            self._parts.executor.submit(run)
+        if never:
+            self._batches.drop([run.key for run in never])
+            told = {"batch_id": answer.batch_id, "steps": len(never)}
+            log(_log, logging.WARNING, Event.START_REFUSED, **told)
+            self._end_batch(answer.batch_id)
+
+    def _cancel(self, news: CancelSteps) -> None:
+        """What waits ends now, as a failure; what runs is told, and ends as it ends."""
+        keys = {(each.batch_id, step_id) for each in news.steps for step_id in each.step_ids}
+        log(_log, logging.INFO, Event.STEPS_CANCELLED, steps=len(keys), reason=news.reason)
+        for run in self._unconfirmed.take(keys):
+            self._parts.inbox.put(run.key, cancelled(news.reason))
+        self._parts.executor.cancel(keys, news.reason)
+
     def _report(self, event: RunEvent) -> None:
-        now = self._clock.monotonic()
         timestamp = self._clock.now().isoformat()
         if not isinstance(event.what, Outcome):
-            if self._can_publish:  # a hint: it is not kept
+            if self._results.can_publish:  # a hint: it is not kept
                 progress = self._batches.progress(event.key, event.what, timestamp=timestamp)
                 if progress is not None:
-                    self._publish(topics.PARTIAL_RESULT, progress)
+                    self._results.send_hint(progress)
             return
         result = self._batches.end_step(event.key, event.what, timestamp=timestamp)
         if result is None:
             return
-        key = OutboxKey(result.batch_id, topics.PARTIAL_RESULT, result.step_id, result.sequence)
-        self._outbox.add(key, result, now=now)
+        self._results.keep(result)
         _log_step(event.key, event.what)
         self._end_batch(result.batch_id)
 
@@ -282,30 +334,10 @@ class Worker:
         timestamp = self._clock.now().isoformat()
         completion = self._batches.end_batch(batch_id, now=now, timestamp=timestamp)
         if completion is not None:
-            key = OutboxKey(batch_id, topics.BATCH_COMPLETION, None, None)
-            self._outbox.add(key, completion, now=now)
-
-    def _send_results(self) -> None:
-        if not self._can_publish:
-            return
-        now = self._clock.monotonic()
-        for entry in self._outbox.due(now):
-            if self._publish(entry.key.message_type, entry.report, resend=entry.sent):
-                self._outbox.sent(entry.key, now=now)
-            else:
-                self._outbox.later(entry.key, now=now)
-
-    def _publish(self, topic: str, report: Report, *, resend: int = 0) -> bool:
-        """Whether it left; results of an earlier session go out under the present one."""
-        if self._plane is None or self._session is None:
-            return False
-        report = msgspec.structs.replace(report, session_id=self._session.session_id)
-        if resend and isinstance(report, PartialResult):
-            report = msgspec.structs.replace(report, resend=resend)
-        return self._plane.publish(topic, codec.encode_frame(topics.subscription(topic), report))
+            self._results.keep(completion)
 
     def _begin_stop(self, now: float) -> None:
-        given = self._parts.executor.give_back()
+        given = (*self._parts.executor.give_back(), *self._unconfirmed.give_back())
         self._returned += self._batches.give_back(tuple(each.key for each in given))
         if self._plane is not None:
             self._plane.refuse_more()
@@ -322,12 +354,12 @@ class Worker:
             self._stop = StopPhase.FLUSHING
             self._stop_due = now + FLUSH_SECONDS_MAX
             late = False
-        if self._stop is StopPhase.FLUSHING and (late or not len(self._outbox)):
+        if self._stop is StopPhase.FLUSHING and (late or not len(self._parts.outbox)):
             self._say_goodbye(now)
             late = False
         if self._stop is StopPhase.LEAVING and (late or self._control.phase is Phase.LEFT):
             self._stop = StopPhase.DONE
-            log(_log, logging.INFO, Event.WORKER_STOPPED, unrecorded=len(self._outbox))
+            log(_log, logging.INFO, Event.WORKER_STOPPED, unrecorded=len(self._parts.outbox))
 
     def _say_goodbye(self, now: float) -> None:
         self._stop = StopPhase.LEAVING

@@ -127,6 +127,10 @@ class DataSockets:
         """Take the subscription back: the daemon sees it and sends no further batch."""
         self.steps.set(zmq.UNSUBSCRIBE, self._topic)
 
+    def accept_more(self) -> None:
+        """Subscribe again, after `refuse_more`."""
+        self.steps.set(zmq.SUBSCRIBE, self._topic)
+
     def close(self) -> None:
         self.results.close()
         self.steps.close()

@@ -3,11 +3,14 @@
 import logging
 import os
 import platform
+import random
 import signal
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Final
 
@@ -21,11 +24,12 @@ from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMe
 from tasker_zmq.settings import Settings
 from tasker_zmq.telemetry import logs
 from tasker_zmq.telemetry.events import Event, log
+from tasker_zmq.worker.durable_outbox import open_outbox
 from tasker_zmq.worker.executors.asynchronous import AsyncExecutor
 from tasker_zmq.worker.executors.executor import EventInbox, Executor
 from tasker_zmq.worker.executors.process import ChildSettings, ProcessExecutor
 from tasker_zmq.worker.executors.thread import ThreadExecutor
-from tasker_zmq.worker.outbox import MemoryOutbox
+from tasker_zmq.worker.outbox import MemoryOutbox, Outbox
 from tasker_zmq.worker.place import did_you_mean
 from tasker_zmq.worker.registry import HandlerRegistry, registry_of
 from tasker_zmq.worker.runtime import Worker, WorkerParts
@@ -45,6 +49,7 @@ class WorkerOptions:
     settings: Settings
     insisted: frozenset[str]
     name: str | None = None
+    outbox: Path | None = None  # in memory without one
 
     def chosen(self, key: str, *, pool: object) -> str:
         """The setting under `key`, or what the pool says instead, as text."""
@@ -67,7 +72,7 @@ class ExecutorChoice:
 def run_worker(options: WorkerOptions) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. A second signal ends the process at once.
 
-    Raises TargetError or HandlerDefinitionError before anything is connected.
+    Raises TargetError, OutboxFileError or HandlerDefinitionError before anything is connected.
     """
     said = options.settings.log
     logs.configure(level=said.level, style=said.format.value, root=logs.EVERYONE)
@@ -90,6 +95,7 @@ def run_worker(options: WorkerOptions) -> int:
         templates=tuple(each.source for each in templates),
         metadata=metadata,
         protocol_versions=versions.SPOKEN,
+        confirms_start=True,
     )
     choice = ExecutorChoice(
         registry=registry,
@@ -100,18 +106,27 @@ def run_worker(options: WorkerOptions) -> int:
             targets=options.targets, log_level=said.level, log_format=said.format.value
         ),
     )
-    parts = WorkerParts(
-        commands_url=options.settings.worker.commands,
-        drain_seconds=options.settings.worker.drain_seconds,
-        registration=registration,
-        executor=EXECUTORS[executor](choice),
-        inbox=inbox,
-        outbox=MemoryOutbox(dice.random),
-        clock=clock,
-        ids=IdMaker(clock, dice),
-    )
-    _log_start(registration, templates, executor)
-    return _serve(parts)
+    with _outbox_of(options.outbox, registration.worker_name, dice) as outbox:
+        parts = WorkerParts(
+            commands_url=options.settings.worker.commands,
+            drain_seconds=options.settings.worker.drain_seconds,
+            registration=registration,
+            executor=EXECUTORS[executor](choice),
+            inbox=inbox,
+            outbox=outbox,
+            clock=clock,
+            ids=IdMaker(clock, dice),
+        )
+        _log_start(registration, templates, executor=executor, unrecorded=len(outbox))
+        return _serve(parts)
+
+
+def _outbox_of(
+    path: Path | None, worker_name: str, dice: random.Random
+) -> AbstractContextManager[Outbox]:
+    if path is None:
+        return nullcontext(MemoryOutbox(dice.random))
+    return open_outbox(path, worker_name=worker_name, chance=dice.random)
 
 
 def _registry_of(loaded: LoadedTargets, targets: tuple[str, ...]) -> HandlerRegistry:
@@ -172,7 +187,11 @@ def _metadata(concurrency: int, executor: str, *, started_at: str) -> WorkerMeta
 
 
 def _log_start(
-    registration: RegisterWorker, templates: tuple[TaskTemplate, ...], executor: str
+    registration: RegisterWorker,
+    templates: tuple[TaskTemplate, ...],
+    *,
+    executor: str,
+    unrecorded: int,
 ) -> None:
     told = {
         "worker": registration.worker_name,
@@ -181,6 +200,7 @@ def _log_start(
         "workflows": ",".join(each.full_name for each in templates) or "none",
         "concurrency": registration.metadata.max_concurrent_steps,
         "executor": executor,
+        "unrecorded": unrecorded,
     }
     log(_log, logging.INFO, Event.WORKER_STARTING, **told)
 

@@ -1,5 +1,7 @@
 """A worker in a thread, a daemon of the tests' own, and a check that neither leaves anything."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +16,37 @@ from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
 from tasker_zmq.worker.executors.executor import EventInbox
 from tasker_zmq.worker.executors.thread import ThreadExecutor
 from tasker_zmq.worker.handlers import make_handler
-from tasker_zmq.worker.outbox import MemoryOutbox
+from tasker_zmq.worker.outbox import MemoryOutbox, Outbox
 from tasker_zmq.worker.place import NOWHERE
 from tasker_zmq.worker.registry import HandlerRegistry
 from tasker_zmq.worker.runtime import Worker, WorkerParts
 from tests.worker.fake_daemon import FakeDaemon
 
 END_SECONDS = 20.0
+
+ORDERS = """
+from tasker_zmq import step, workflow
+
+@step
+def validate(order):
+    return {"valid": order["id"]}
+
+@step(after=validate, attempts=2)
+def ship(order, validate, ctx):
+    return [validate["valid"], ctx.attempt]
+
+@step
+def wait_for_line(path):
+    with open(path) as pipe:
+        return pipe.read()
+
+@step
+def note(path, number):
+    with open(path, "a") as file:
+        print(number, file=file)
+
+fulfil = workflow("orders/fulfil@1.0.0", ship)
+"""
 
 
 def registry_from(**handlers: Callable[..., Any]) -> HandlerRegistry:
@@ -94,7 +120,11 @@ def start_worker(
     running: list[RunningWorker] = []
 
     def start(
-        *, concurrency: int = 2, drain_seconds: float = 0.0, **handlers: Callable[..., Any]
+        *,
+        concurrency: int = 2,
+        drain_seconds: float = 0.0,
+        outbox: Outbox | None = None,
+        **handlers: Callable[..., Any],
     ) -> RunningWorker:
         clock, inbox = SystemClock(), EventInbox()
         registry = registry_from(**handlers)
@@ -108,7 +138,7 @@ def start_worker(
             ),
             executor=ThreadExecutor(registry, concurrency=concurrency, inbox=inbox, clock=clock),
             inbox=inbox,
-            outbox=MemoryOutbox(Random(1).random),
+            outbox=outbox or MemoryOutbox(Random(1).random),
             clock=clock,
             ids=IdMaker(clock, Random(1)),
         )
@@ -122,3 +152,28 @@ def start_worker(
             daemon.answer_goodbyes()
         each.wait()
         each.parts.inbox.close()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    """Starts `tasker-worker`; what still runs after the test is killed."""
+    started: list[subprocess.Popen[str]] = []
+    (tmp_path / "orders.py").write_text(ORDERS)
+
+    def start(*arguments: str, commands: str = "tcp://127.0.0.1:1") -> "subprocess.Popen[str]":
+        program = "import sys; from tasker_zmq.cli.worker import main; sys.exit(main())"
+        started.append(
+            subprocess.Popen(
+                [sys.executable, "-c", program, *arguments, "--commands", commands],
+                cwd=tmp_path,
+                stderr=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        )
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.kill()
+        each.communicate()

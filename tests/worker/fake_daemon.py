@@ -11,14 +11,18 @@ import zmq
 from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId, TaskId
 from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.commands import (
+    CancelSteps,
     Command,
+    ConfirmStart,
     DataPlane,
     ErrorData,
     HeartbeatReceived,
+    InHand,
     Payload,
     Recorded,
     RegisterWorker,
     ResultsRecorded,
+    StartConfirmed,
     TemplateVerdict,
     WorkerGoodbye,
     WorkerHeartbeat,
@@ -96,9 +100,9 @@ class FakeDaemon:
             assert asked.command.command_type == kind
             return asked
 
-    def reply(self, asked: Asked, answer: msgspec.Struct) -> None:
+    def reply(self, asked: Asked, answer: msgspec.Struct, command_type: str = "Reply") -> None:
         kind = "Error" if isinstance(answer, ErrorData) else "Success"
-        self.tell(asked.identity, "Reply", kind, answer, asked.command.command_id)
+        self.tell(asked.identity, command_type, kind, answer, asked.command.command_id)
 
     def tell(
         self,
@@ -169,7 +173,13 @@ class FakeDaemon:
         assert self.steps.poll(WAIT_MS), "the worker did not unsubscribe"
         assert self.steps.recv() == b"\x00" + topics.steps_topic(self.session_id)
 
-    def send(self, *steps: StepRequest, batch_id: str = "batch-1", delivery: int = 1) -> None:
+    def send(
+        self,
+        *steps: StepRequest,
+        batch_id: str = "batch-1",
+        delivery: int = 1,
+        confirm_start: bool = False,
+    ) -> None:
         self.publications += 1
         batch = StepBatch(
             batch_id=BatchUuid(batch_id),
@@ -178,11 +188,32 @@ class FakeDaemon:
             session_id=self.session_id,
             publication=self.publications,
             delivery=delivery,
+            confirm_start=confirm_start,
         )
         self.send_frame(codec.encode(batch))
 
     def send_frame(self, body: bytes) -> None:
         self.steps.send(topics.steps_topic(self.session_id) + body)
+
+    def asked_to_start(self) -> tuple[Asked, ConfirmStart]:
+        """The next ConfirmStart, and what it says."""
+        asked = self.asked("ConfirmStart")
+        return asked, codec.decode_data(asked.command.payload.data, ConfirmStart)
+
+    def confirm(self, asked: Asked, *step_ids: int) -> None:
+        """These steps, and no others, may start."""
+        said = codec.decode_data(asked.command.payload.data, ConfirmStart)
+        answer = StartConfirmed(
+            batch_id=said.batch_id, step_ids=tuple(StepId(each) for each in step_ids)
+        )
+        self.reply(asked, answer, "StartConfirmed")
+
+    def cancel(self, *step_ids: int, batch_id: str = "batch-1", reason: str = "") -> None:
+        entry = InHand(
+            batch_id=BatchUuid(batch_id), step_ids=tuple(StepId(each) for each in step_ids)
+        )
+        said = CancelSteps(session_id=self.session_id, steps=(entry,), reason=reason)
+        self.tell(self.worker, "CancelSteps", "CancelSteps", said)
 
     def result(self) -> Result:
         """The next result of any kind."""

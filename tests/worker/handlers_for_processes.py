@@ -1,5 +1,6 @@
 """Handlers that child processes import by path."""
 
+import asyncio
 import os
 import signal
 import threading
@@ -30,6 +31,20 @@ def leave() -> None:
 @step
 def hang() -> None:
     threading.Event().wait()
+
+
+@step
+def wait_until_cancelled(ctx: Context) -> str:
+    ctx.progress("begun")
+    while not ctx.cancelled:
+        threading.Event().wait(0.001)
+    return "stopped"
+
+
+@step
+async def hang_later(ctx: Context) -> None:
+    ctx.progress("begun")
+    await asyncio.Event().wait()
 
 
 @step

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tasker_zmq import Context
 from tasker_zmq.clock import SystemClock
-from tasker_zmq.domain.ids import BatchUuid
+from tasker_zmq.domain.ids import BatchUuid, StepId
 from tasker_zmq.worker.executors.asynchronous import AsyncExecutor
 from tasker_zmq.worker.executors.executor import EventInbox, Executor
 from tasker_zmq.worker.executors.process import ChildSettings, ProcessExecutor
@@ -44,6 +45,9 @@ class Bench:
                 nesting_max=60,
             )
         )
+
+    def cancel(self, step_id: int, *, reason: str = "") -> None:
+        self.executor.cancel({(BatchUuid("b"), StepId(step_id))}, reason)
 
     def event(self) -> RunEvent:
         while not self._events:
@@ -228,3 +232,107 @@ def test_a_process_reports_progress_and_survives_system_exit(make: Make) -> None
     bench.submit(3, "handlers_for_processes.report")
     bench.event()
     assert bytes(bench.outcome()[1].output) == first  # the same process still serves
+
+
+def begun(bench: Bench) -> None:
+    """Waits until the run has begun, and told so."""
+    assert not isinstance(bench.event().what, Outcome)
+
+
+def wait_until_cancelled(ctx: Context) -> str:
+    ctx.progress("begun")
+    while not ctx.cancelled:
+        threading.Event().wait(0.001)
+    return "stopped"
+
+
+async def hang_later(ctx: Context) -> None:
+    ctx.progress("begun")
+    await asyncio.Event().wait()
+
+
+CANCELLABLE = {"wait_until_cancelled": wait_until_cancelled, "hang_later": hang_later}
+
+
+def named(kind: str, handler: str) -> str:
+    return f"handlers_for_processes.{handler}" if kind == "process" else handler
+
+
+@pytest.mark.parametrize("kind", ["thread", "async", "process"])
+def test_a_running_handler_sees_that_it_is_cancelled_and_ends_as_it_likes(
+    make: Make, kind: str
+) -> None:
+    bench = make(kind, 1, **CANCELLABLE)
+    bench.submit(1, named(kind, "wait_until_cancelled"))
+    begun(bench)
+    bench.cancel(1)
+    assert bytes(bench.outcome()[1].output) == b'"stopped"'
+    bench.cancel(1)  # it has ended: nothing happens, and the slot is free
+    bench.submit(2, named(kind, "wait_until_cancelled"))
+    begun(bench)
+    bench.cancel(2)
+    assert bench.outcome()[0] == 2
+
+
+@pytest.mark.parametrize("kind", ["thread", "async", "process"])
+def test_a_running_coroutine_is_cancelled_wherever_it_runs(make: Make, kind: str) -> None:
+    bench = make(kind, 1, **CANCELLABLE)
+    bench.submit(1, named(kind, "hang_later"))
+    begun(bench)
+    bench.cancel(1, reason="nobody wants it")
+    error = bench.outcome()[1].error
+    assert error is not None
+    assert (error.error_type, error.retryable) == ("Cancelled", False)
+    assert "nobody wants it" in error.message
+
+
+@pytest.mark.parametrize("kind", ["thread", "async", "process"])
+def test_what_waits_is_dropped_at_once_and_its_neighbours_run(make: Make, kind: str) -> None:
+    bench = make(kind, 1, **CANCELLABLE)
+    for number in (1, 2, 3):
+        bench.submit(number, named(kind, "wait_until_cancelled"))
+    begun(bench)
+    bench.cancel(2)
+    step_id, dropped = bench.outcome()
+    assert step_id == 2
+    assert dropped.error is not None
+    assert (dropped.error.error_type, dropped.execution_time_ms) == ("Cancelled", 0.0)
+    bench.cancel(1)
+    assert bench.outcome()[0] == 1
+    begun(bench)
+    bench.cancel(3)
+    assert bench.outcome()[0] == 3
+
+
+def test_a_coroutine_may_clean_up_after_its_time_was_up(make: Make) -> None:
+    cleaned = threading.Event()
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(3):
+                await asyncio.sleep(0)
+            cleaned.set()
+
+    bench = make("async", 1, hang=hang)
+    bench.submit(1, "hang", timeout_ms=20)
+    error = bench.outcome()[1].error
+    assert error is not None
+    assert error.error_type == "StepTimeout"
+    assert cleaned.wait(WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("kind", ["thread", "async"])
+def test_a_handler_whose_time_was_up_can_see_it(make: Make, kind: str) -> None:
+    seen = threading.Event()
+
+    def hang(ctx: Context) -> None:
+        wait_until_cancelled(ctx)
+        seen.set()
+
+    bench = make(kind, 1, hang=hang)
+    bench.submit(1, "hang", timeout_ms=20)
+    begun(bench)
+    assert bench.outcome()[1].error is not None
+    assert seen.wait(WAIT_SECONDS)

@@ -2,8 +2,7 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,51 +11,7 @@ from tests.worker.fake_daemon import FakeDaemon, step_request
 
 WAIT_SECONDS = 30.0
 
-ORDERS = """
-from tasker_zmq import step, workflow
-
-@step
-def validate(order):
-    return {"valid": order["id"]}
-
-@step(after=validate, attempts=2)
-def ship(order, validate, ctx):
-    return [validate["valid"], ctx.attempt]
-
-@step
-def wait_for_line(path):
-    with open(path) as pipe:
-        return pipe.read()
-
-fulfil = workflow("orders/fulfil@1.0.0", ship)
-"""
-
 Run = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    """Starts `tasker-worker`; what still runs after the test is killed."""
-    started: list[subprocess.Popen[str]] = []
-    (tmp_path / "orders.py").write_text(ORDERS)
-
-    def start(*arguments: str, commands: str = "tcp://127.0.0.1:1") -> "subprocess.Popen[str]":
-        program = "import sys; from tasker_zmq.cli.worker import main; sys.exit(main())"
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", program, *arguments, "--commands", commands],
-                cwd=tmp_path,
-                stderr=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.kill()
-        each.communicate()
 
 
 def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -70,7 +25,12 @@ def test_a_file_is_served_until_sigterm(daemon: FakeDaemon, run: Run, executor: 
     process = run("orders.py", "--executor", executor, "--name", "me", commands=daemon.url)
     said = daemon.register()
     assert said.worker_name == "me"
-    assert said.handlers == ("orders.ship", "orders.validate", "orders.wait_for_line")
+    assert said.handlers == (
+        "orders.note",
+        "orders.ship",
+        "orders.validate",
+        "orders.wait_for_line",
+    )
     assert [each["name"] for each in said.templates] == ["fulfil"]
     task = said.supported_tasks[0]
     assert (task.namespace, task.name, task.version) == ("orders", "fulfil", "1.0.0")

@@ -3,18 +3,19 @@
 import asyncio
 import logging
 import threading
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Collection
 
 import msgspec
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.telemetry.events import Event, log
-from tasker_zmq.worker.calling import call, call_async
+from tasker_zmq.worker.calling import Surroundings, call, call_async
+from tasker_zmq.worker.cancellation import Cancellation
 from tasker_zmq.worker.executors.executor import EventInbox
+from tasker_zmq.worker.executors.waiting import WaitingRuns
 from tasker_zmq.worker.handlers import Handler
 from tasker_zmq.worker.registry import HandlerRegistry
-from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
+from tasker_zmq.worker.runs import Outcome, Progress, RunKey, StepRun, cancelled, failed, timed_out
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ class AsyncExecutor:
         self._free = concurrency  # touched by the loop's thread only
         self._inbox = inbox
         self._clock = clock
-        self._waiting: deque[StepRun] = deque()
+        self._waiting = WaitingRuns()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="steps", daemon=True)
@@ -38,7 +39,7 @@ class AsyncExecutor:
         self._thread.start()
 
     def submit(self, run: StepRun) -> None:
-        self._waiting.append(run)
+        self._waiting.put(run)
         self._loop.call_soon_threadsafe(self._fill_slots)
 
     def expire(self) -> None:
@@ -48,12 +49,12 @@ class AsyncExecutor:
         return None
 
     def give_back(self) -> tuple[StepRun, ...]:
-        given: list[StepRun] = []
-        try:
-            while True:
-                given.append(self._waiting.popleft())
-        except IndexError:
-            return tuple(given)
+        return self._waiting.give_back()
+
+    def cancel(self, keys: Collection[RunKey], reason: str) -> None:
+        for run in self._waiting.cancel(keys, reason):
+            self._inbox.put(run.key, cancelled(reason))
+        self._loop.call_soon_threadsafe(self._fill_slots)  # runs that wait on were out for a moment
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -72,32 +73,35 @@ class AsyncExecutor:
 
     def _fill_slots(self) -> None:
         while self._free > 0:
-            try:
-                run = self._waiting.popleft()
-            except IndexError:
+            taken = self._waiting.take_now()
+            if taken is None:
                 return
             self._free -= 1
-            task = self._loop.create_task(self._supervise(run))
+            task = self._loop.create_task(self._supervise(*taken))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _supervise(self, run: StepRun) -> None:
-        work = asyncio.ensure_future(self._outcome_of(run))
+    async def _supervise(self, run: StepRun, cancellation: Cancellation) -> None:
+        work = asyncio.ensure_future(self._outcome_of(run, cancellation))
         try:
             done, _ = await asyncio.wait({work}, timeout=run.timeout_seconds)
         except asyncio.CancelledError:
             work.cancel()
             raise
+        self._waiting.ended(run.key)
         if done:
             self._inbox.put(run.key, work.result())
         else:
             work.cancel()
+            cancellation.set("its time is up")
             log(_log, logging.WARNING, Event.STEP_CANCELLED_AT_TIMEOUT, **run.ids)
             self._inbox.put(run.key, timed_out(run))
         self._free += 1
         self._fill_slots()
 
-    async def _outcome_of(self, run: StepRun) -> Outcome:
+    async def _outcome_of(self, run: StepRun, cancellation: Cancellation) -> Outcome:
+        if cancellation.reason is not None:
+            return cancelled(cancellation.reason)
         handler = self._registry.find(run.request.handler_class)
         if handler is None:
             message = self._registry.unknown(run.request.handler_class)
@@ -106,13 +110,12 @@ class AsyncExecutor:
         def report(value: bytes) -> None:
             self._inbox.put(run.key, Progress(value=msgspec.Raw(value)))
 
+        around = Surroundings(report=report, cancellation=cancellation, clock=self._clock)
         if handler.is_async:
-            return await call_async(handler, run, report=report, clock=self._clock)
-        return await self._on_a_thread(handler, run, report)
+            return await call_async(handler, run, around)
+        return await self._on_a_thread(handler, run, around)
 
-    async def _on_a_thread(
-        self, handler: Handler, run: StepRun, report: Callable[[bytes], None]
-    ) -> Outcome:
+    async def _on_a_thread(self, handler: Handler, run: StepRun, around: Surroundings) -> Outcome:
         """A daemon thread: asyncio.to_thread would wait for a hung handler when the worker ends."""
         future: asyncio.Future[Outcome] = self._loop.create_future()
 
@@ -121,7 +124,7 @@ class AsyncExecutor:
                 future.set_result(outcome)
 
         def work() -> None:
-            outcome = call(handler, run, report=report, clock=self._clock)
+            outcome = call(handler, run, around)
             try:
                 self._loop.call_soon_threadsafe(settle, outcome)
             except RuntimeError:

@@ -14,11 +14,15 @@ import msgspec
 
 from tasker_zmq.clock import SystemClock
 from tasker_zmq.telemetry import logs
-from tasker_zmq.worker.calling import call
-from tasker_zmq.worker.executors.process import READY, ChildSettings
+from tasker_zmq.worker.calling import Surroundings, call
+from tasker_zmq.worker.cancellation import Cancellation
+from tasker_zmq.worker.executors.process import READY, CancelRun, ChildSettings
+from tasker_zmq.worker.executors.waiting import WaitingRuns
 from tasker_zmq.worker.registry import HandlerRegistry, registry_of
-from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed
+from tasker_zmq.worker.runs import Outcome, Progress, StepRun, cancelled, failed
 from tasker_zmq.worker.targets import load_targets
+
+_commands = msgspec.json.Decoder(StepRun | CancelRun)
 
 
 def main() -> None:
@@ -31,12 +35,15 @@ def main() -> None:
     threading.Thread(target=_end_with_the_worker, daemon=True).start()
     logs.configure(level=settings.log_level, style=settings.log_format, root=logs.EVERYONE)
     registry = registry_of(load_targets(settings.targets).modules)
+    threading.Thread(target=pipe.listen, daemon=True).start()
     pipe.send(READY)
     try:
-        while True:
-            run = msgspec.json.decode(pipe.receive(), type=StepRun)
-            pipe.send(msgspec.json.encode(_outcome_of(run, registry, pipe)))
-    except (EOFError, OSError):
+        while (taken := pipe.runs.take()) is not None:
+            run, cancellation = taken
+            outcome = _outcome_of(run, cancellation, registry=registry, pipe=pipe)
+            pipe.runs.ended(run.key)
+            pipe.send(msgspec.json.encode(outcome))
+    except OSError:
         return  # the worker closed its end
 
 
@@ -44,6 +51,7 @@ class Pipe:
     """The pipe to the worker; a handler's own threads may report progress while it is in use."""
 
     def __init__(self, connection: Connection) -> None:
+        self.runs = WaitingRuns()
         self._connection = connection
         self._lock = threading.Lock()
 
@@ -51,11 +59,24 @@ class Pipe:
         with self._lock:
             self._connection.send_bytes(message)
 
-    def receive(self) -> bytes:
-        return self._connection.recv_bytes()
+    def listen(self) -> None:
+        """Take what the worker says, also while a handler runs; until it closes its end."""
+        try:
+            while True:
+                said = _commands.decode(self._connection.recv_bytes())
+                if isinstance(said, StepRun):
+                    self.runs.put(said)
+                else:
+                    key = (said.batch_id, said.step_id)
+                    for _ in self.runs.cancel([key], said.reason):
+                        self.send(msgspec.json.encode(cancelled(said.reason)))
+        except (EOFError, OSError):
+            self.runs.close(1)
 
 
-def _outcome_of(run: StepRun, registry: HandlerRegistry, pipe: Pipe) -> Outcome:
+def _outcome_of(
+    run: StepRun, cancellation: Cancellation, *, registry: HandlerRegistry, pipe: Pipe
+) -> Outcome:
     handler = registry.find(run.request.handler_class)
     if handler is None:
         message = registry.unknown(run.request.handler_class)
@@ -64,7 +85,8 @@ def _outcome_of(run: StepRun, registry: HandlerRegistry, pipe: Pipe) -> Outcome:
     def report(value: bytes) -> None:
         pipe.send(msgspec.json.encode(Progress(value=msgspec.Raw(value))))
 
-    return call(handler, run, report=report, clock=SystemClock())
+    around = Surroundings(report=report, cancellation=cancellation, clock=SystemClock())
+    return call(handler, run, around)
 
 
 def _end_with_the_worker() -> None:

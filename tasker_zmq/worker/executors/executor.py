@@ -2,6 +2,7 @@
 
 import socket
 from collections import deque
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun
@@ -27,6 +28,9 @@ class Executor(Protocol):
 
     def give_back(self) -> tuple[StepRun, ...]:
         """Take back every run that has not started."""
+
+    def cancel(self, keys: Collection[RunKey], reason: str) -> None:
+        """Drop those of these runs that wait, with an Outcome that says so; tell the others."""
 
     def stop(self) -> None:
         """Abandon what still runs and close the slots."""

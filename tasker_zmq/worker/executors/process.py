@@ -3,22 +3,35 @@
 Each slot is a thread that owns one child and one pipe to it; what crosses is JSON.
 """
 
+import contextlib
 import logging
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Collection
+from functools import partial
 from multiprocessing.connection import Connection
-from queue import Empty, SimpleQueue
 from typing import Final, Literal
 
 import msgspec
 
 from tasker_zmq.clock import Clock
+from tasker_zmq.domain.ids import BatchUuid, StepId
 from tasker_zmq.telemetry.events import Event, log
+from tasker_zmq.worker.cancellation import Cancellation
 from tasker_zmq.worker.executors.executor import EventInbox
-from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
+from tasker_zmq.worker.executors.waiting import WaitingRuns
+from tasker_zmq.worker.runs import (
+    Outcome,
+    Progress,
+    RunKey,
+    StepRun,
+    cancelled,
+    failed,
+    timed_out,
+)
 
 READY: Final = b"ready"
 CHILD_MODULE: Final = "tasker_zmq.worker.executors.child"
@@ -38,6 +51,14 @@ class ChildSettings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: Literal["text", "json"] = "text"
 
 
+class CancelRun(msgspec.Struct, frozen=True, kw_only=True, tag="cancel"):
+    """To a child: nobody wants the result of this run any more."""
+
+    batch_id: BatchUuid
+    step_id: StepId
+    reason: str
+
+
 class ProcessExecutor:
     """`concurrency` children, each running one step at a time; `settings` are told to each."""
 
@@ -45,7 +66,7 @@ class ProcessExecutor:
         self, settings: ChildSettings, *, concurrency: int, inbox: EventInbox, clock: Clock
     ) -> None:
         self._inbox = inbox
-        self._waiting: SimpleQueue[StepRun | None] = SimpleQueue()
+        self._waiting = WaitingRuns()
         self._stopping = threading.Event()
         self._slots = [
             _Slot(settings, waiting=self._waiting, inbox=inbox, clock=clock, stop=self._stopping)
@@ -66,19 +87,15 @@ class ProcessExecutor:
         return None
 
     def give_back(self) -> tuple[StepRun, ...]:
-        given: list[StepRun] = []
-        try:
-            while True:
-                run = self._waiting.get_nowait()
-                if run is not None:
-                    given.append(run)
-        except Empty:
-            return tuple(given)
+        return self._waiting.give_back()
+
+    def cancel(self, keys: Collection[RunKey], reason: str) -> None:
+        for run in self._waiting.cancel(keys, reason):
+            self._inbox.put(run.key, cancelled(reason))
 
     def stop(self) -> None:
         self._stopping.set()
-        for _ in self._slots:
-            self._waiting.put(None)
+        self._waiting.close(len(self._slots))
         for slot in self._slots:
             slot.kill()
         for slot in self._slots:
@@ -103,6 +120,17 @@ class _Child:
         )
         theirs.close()
         self.pipe = Connection(ours.detach())
+        self._lock = threading.Lock()
+
+    def send(self, message: StepRun | CancelRun) -> None:
+        """Raises OSError when it is gone."""
+        with self._lock:
+            self.pipe.send_bytes(msgspec.json.encode(message))
+
+    def cancel(self, key: RunKey, reason: str) -> None:
+        """Tell it, from any thread; a child that is gone, or has gone on, needs it no more."""
+        with contextlib.suppress(OSError, ValueError):
+            self.send(CancelRun(batch_id=key[0], step_id=key[1], reason=reason))
 
     def close(self, *, patience_seconds: float) -> str:
         """Make sure that it is gone; tells how it ended. One that died by itself is let finish."""
@@ -122,7 +150,7 @@ class _Slot:
         self,
         settings: ChildSettings,
         *,
-        waiting: "SimpleQueue[StepRun | None]",
+        waiting: WaitingRuns,
         inbox: EventInbox,
         clock: Clock,
         stop: threading.Event,
@@ -144,20 +172,25 @@ class _Slot:
 
     def _serve(self) -> None:
         self._ensure_child()  # imports take their time: begin before there is work
-        while (run := self._waiting.get()) is not None and not self._stop.is_set():
-            outcome = self._run(run)
+        while (taken := self._waiting.take()) is not None and not self._stop.is_set():
+            run, cancellation = taken
+            outcome = self._run(run, cancellation)
+            self._waiting.ended(run.key)
             if not self._stop.is_set():
                 self._inbox.put(run.key, outcome)
         self._drop_child()
 
-    def _run(self, run: StepRun) -> Outcome:
+    def _run(self, run: StepRun, cancellation: Cancellation) -> Outcome:
         started = self._clock.monotonic()
         child = self._ensure_child()
         if child is None:
             return self._crashed(run, 0.0)
+        if cancellation.reason is not None:
+            return cancelled(cancellation.reason)
         try:
             started = self._clock.monotonic()
-            child.pipe.send_bytes(msgspec.json.encode(run))
+            child.send(run)
+            cancellation.when_set(partial(child.cancel, run.key))
             outcome = self._answer(child, run, started)
         except (EOFError, OSError, msgspec.DecodeError):
             elapsed_ms = round((self._clock.monotonic() - started) * 1_000, 3)

@@ -3,17 +3,19 @@
 import itertools
 import logging
 import threading
+from collections.abc import Collection
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 
 import msgspec
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.telemetry.events import Event, log
-from tasker_zmq.worker.calling import call
+from tasker_zmq.worker.calling import Surroundings, call
+from tasker_zmq.worker.cancellation import Cancellation
 from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox
+from tasker_zmq.worker.executors.waiting import WaitingRuns
 from tasker_zmq.worker.registry import HandlerRegistry
-from tasker_zmq.worker.runs import Outcome, Progress, StepRun, failed, timed_out
+from tasker_zmq.worker.runs import Outcome, Progress, RunKey, StepRun, cancelled, failed, timed_out
 
 _log = logging.getLogger(__name__)
 
@@ -21,6 +23,7 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, eq=False)
 class _Running:
     run: StepRun
+    cancellation: Cancellation
     deadline: float | None
 
 
@@ -34,7 +37,7 @@ class ThreadExecutor:
         self._concurrency = concurrency
         self._inbox = inbox
         self._clock = clock
-        self._waiting: SimpleQueue[StepRun | None] = SimpleQueue()
+        self._waiting = WaitingRuns()
         self._running: dict[int, _Running] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
@@ -59,6 +62,8 @@ class ThreadExecutor:
         for _, each in late:
             log(_log, logging.WARNING, Event.STEP_THREAD_ABANDONED, **each.run.ids)
             self._inbox.put(each.run.key, timed_out(each.run))
+            self._waiting.ended(each.run.key)
+            each.cancellation.set("its time is up")
             self._open_slot()
 
     def next_deadline(self) -> float | None:
@@ -67,18 +72,14 @@ class ThreadExecutor:
         return min(found, default=None)
 
     def give_back(self) -> tuple[StepRun, ...]:
-        given: list[StepRun] = []
-        try:
-            while True:
-                run = self._waiting.get_nowait()
-                if run is not None:
-                    given.append(run)
-        except Empty:
-            return tuple(given)
+        return self._waiting.give_back()
+
+    def cancel(self, keys: Collection[RunKey], reason: str) -> None:
+        for run in self._waiting.cancel(keys, reason):
+            self._inbox.put(run.key, cancelled(reason))
 
     def stop(self) -> None:
-        for _ in range(self._concurrency):
-            self._waiting.put(None)
+        self._waiting.close(self._concurrency)
 
     def _open_slot(self) -> None:
         number = next(self._numbers)
@@ -88,25 +89,28 @@ class ThreadExecutor:
         thread.start()
 
     def _serve(self, number: int) -> None:
-        while (run := self._waiting.get()) is not None:
-            self._begin(number, run)
-            outcome = self._outcome_of(run)
+        while (taken := self._waiting.take()) is not None:
+            run, cancellation = taken
+            self._begin(number, run, cancellation)
+            reason = cancellation.reason
+            outcome = self._outcome_of(run, cancellation) if reason is None else cancelled(reason)
             with self._lock:
                 ours = self._running.pop(number, None)
             if ours is None:
                 log(_log, logging.WARNING, Event.LATE_RESULT_DISCARDED, **run.ids)
                 return  # the slot was given to another thread
+            self._waiting.ended(run.key)
             self._inbox.put(run.key, outcome)
 
-    def _begin(self, number: int, run: StepRun) -> None:
+    def _begin(self, number: int, run: StepRun, cancellation: Cancellation) -> None:
         seconds = run.timeout_seconds
         deadline = None if seconds is None else self._clock.monotonic() + seconds
         with self._lock:
-            self._running[number] = _Running(run, deadline)
+            self._running[number] = _Running(run, cancellation, deadline)
         if seconds is not None and seconds <= LOOP_SLEEP_SECONDS_MAX:
             self._inbox.wake()
 
-    def _outcome_of(self, run: StepRun) -> Outcome:
+    def _outcome_of(self, run: StepRun, cancellation: Cancellation) -> Outcome:
         handler = self._registry.find(run.request.handler_class)
         if handler is None:
             message = self._registry.unknown(run.request.handler_class)
@@ -115,4 +119,5 @@ class ThreadExecutor:
         def report(value: bytes) -> None:
             self._inbox.put(run.key, Progress(value=msgspec.Raw(value)))
 
-        return call(handler, run, report=report, clock=self._clock)
+        around = Surroundings(report=report, cancellation=cancellation, clock=self._clock)
+        return call(handler, run, around)
