@@ -2,10 +2,13 @@
 
 import os
 import random
+import threading
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
+
+SLEW: Final = 0.01
 
 
 class Clock(Protocol):
@@ -28,6 +31,32 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()  # noqa: TID251 - the one place that reads it
+
+
+class SteadyClock:
+    """The wall clock without its jumps, for a process that concludes from time that passed.
+
+    Follows the machine's clock, but never by more than 1 % of the time that passed meanwhile: a
+    clock that is set a day ahead ends no lease, and one that is set back holds nothing up.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._looked_at = clock.monotonic()
+        self._ahead = clock.now().timestamp() - self._looked_at
+
+    def now(self) -> datetime:
+        with self._lock:
+            moment = self._clock.monotonic()
+            drift = self._clock.now().timestamp() - moment - self._ahead
+            allowed = (moment - self._looked_at) * SLEW
+            self._ahead += min(max(drift, -allowed), allowed)
+            self._looked_at = moment
+            return datetime.fromtimestamp(self._ahead + moment, UTC)
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
 
 
 class IdMaker:

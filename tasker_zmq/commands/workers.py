@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 WORKER_NAME = re.compile(r"[A-Za-z0-9_][\w.@:\-]{0,199}")
 HANDLER_CLASS = re.compile(r"[A-Za-z_][\w.:]{0,199}")
 CONCURRENCY_MAX = 10_000
+SUCCEEDED_MAX = 16  # earlier sessions of a process whose late results are still its own
 
 
 def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> WorkerRegistered:
@@ -83,7 +84,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
     )
     sitting.changes.then(lambda: _begin(sitting.desk.state, session, worker_id=worker_id))
     kept = _adopt(sitting, request, session, worker_id=worker_id)
-    _leave_former(sitting, request, worker_id=worker_id, kept=kept)
+    _succeed(sitting, request, session, worker_id=worker_id, kept=kept)
     refused = sum(verdict.verdict == REFUSED for verdict in verdicts)
     beat = sitting.desk.tuning.heartbeat_interval_seconds
     return WorkerRegistered(
@@ -216,13 +217,20 @@ def _adopt(
     return frozenset(former)
 
 
-def _leave_former(
-    sitting: Sitting, request: RegisterWorker, *, worker_id: int, kept: frozenset[BatchId]
+def _succeed(
+    sitting: Sitting,
+    request: RegisterWorker,
+    session: Session,
+    *,
+    worker_id: int,
+    kept: frozenset[BatchId],
 ) -> None:
-    """What this very process was sent before, and has not in hand, never reached it."""
+    """What this very process was sent before, and has not in hand, has not reached it so far."""
     former = request.former_session_id
     if former is None or store.worker_of(sitting.connection, former) != worker_id:
         return
+    known = sitting.desk.state.sessions.get(former)
+    session.succeeded = (former, *(known.succeeded if known else ()))[:SUCCEEDED_MAX]
     sitting.answers.left.append(Left(session_id=former, never_started=None, kept=kept))
 
 

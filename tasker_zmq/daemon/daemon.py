@@ -10,7 +10,7 @@ from typing import Any
 import zmq
 from sqlalchemy import Engine
 
-from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
+from tasker_zmq.clock import Clock, IdMaker, SteadyClock, SystemClock, system_dice
 from tasker_zmq.commands.answering import Answering
 from tasker_zmq.commands.context import Desk
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
@@ -52,7 +52,7 @@ class Daemon:
         refuse_public_binds(settings)
         self._settings = settings
         self._url = database_url
-        self._clock = clock or SystemClock()
+        self._clock = clock or SteadyClock(SystemClock())
         self._dice = system_dice()
         self._tuning = tuning_of(settings)
         self._stack = ExitStack()
@@ -129,7 +129,7 @@ class Daemon:
         return sockets
 
     def _take_name(self, sockets: DaemonSockets) -> CoreState:
-        """Become this core; a predecessor that was killed holds the name until its lease ends."""
+        """Become this core; one that still lives keeps the name until its lease ends."""
         settings, core_id = self._settings, CoreId(self._settings.core_id)
         lease = settings.heartbeat.core_lease_seconds
         give_up_at = self._clock.monotonic() + lease + 2
@@ -138,7 +138,12 @@ class Daemon:
             now = self._clock.now()
             with connections.translated(), self._database.begin() as connection:
                 epoch = worker_store.start_core(
-                    connection, core_id, self.endpoints, now=now, lease_seconds=lease
+                    connection,
+                    core_id,
+                    self.endpoints,
+                    now=now,
+                    lease_seconds=lease,
+                    predecessor_gone=worker_store.name_is_free(connection, core_id),
                 )
                 if epoch is not None:
                     state = CoreState(

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine
 
@@ -20,8 +20,9 @@ from tasker_zmq.pipeline.inbox import Letter, Outbox, Received, ReceivedCommand,
 from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.tuning import Tuning
-from tasker_zmq.pipeline.upkeep import CoreLostError, next_due
+from tasker_zmq.pipeline.upkeep import CoreLostError, forgive_absence, next_due
 from tasker_zmq.store import steps as step_store
+from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.connection import is_away, is_conflict, is_held_up
 from tasker_zmq.store.ledger import Recording
 from tasker_zmq.telemetry.events import Event, log
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 CONFLICT_TRIES = 5
 AWAY_SECONDS_MIN, AWAY_SECONDS_MAX = 0.2, 5.0
 SLEEP_SECONDS_MAX = 5.0
+ABSENCE_SECONDS = SLEEP_SECONDS_MAX + 1.0
 
 Send = Callable[[Outbox], None]
 
@@ -63,6 +65,8 @@ class EngineThread(threading.Thread):
         self._clock = parts.clock
         self._stopping = threading.Event()
         self._connection: Connection | None = None
+        self._ticked_at = parts.clock.monotonic()
+        self._forgiven = 0.0
         self.ticks = 0
         self.away = False
         self.failure: BaseException | None = None
@@ -149,21 +153,31 @@ class EngineThread(threading.Thread):
             self._settle(inbox[:middle])
             self._settle(inbox[middle:])
 
+    def _forgive(self, now: datetime) -> None:
+        """If this thread was held up for long, by whatever it was, that is nobody else's fault."""
+        absent = self._clock.monotonic() - self._ticked_at
+        if absent > ABSENCE_SECONDS:
+            forgive_absence(self._state, timedelta(seconds=absent - self._forgiven), now)
+            self._forgiven = absent
+
     def _run_tick(self, inbox: Sequence[Received]) -> None:
         for tries_left in reversed(range(CONFLICT_TRIES)):
             now = self._clock.now()
+            self._forgive(now)
             try:
                 with self._transaction() as connection:
                     ticked = self._parts.tick.run(connection, inbox, now)
                 break
             except Exception as error:
                 self._state.contents.clear()  # what it offered may be why
+                self._state.unsure |= is_away(error)
                 stale = isinstance(error, StaleWriteError)
                 if not tries_left or not (stale or is_conflict(error)):
                     raise
         else:
             raise AssertionError("the last try returns or raises")
         self.ticks += 1
+        self._ticked_at, self._forgiven = self._clock.monotonic(), 0.0
         ticked.changes.carry_out()
         if ticked.outbox:
             for publication in ticked.outbox.publications:
@@ -178,6 +192,7 @@ class EngineThread(threading.Thread):
         """
         if self._connection is None:
             self._connection = self._parts.database.connect()
+            worker_store.hold_name(self._connection, self._state.core_id)
         try:
             with self._connection.begin():
                 yield self._connection

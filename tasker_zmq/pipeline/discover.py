@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -46,6 +47,37 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
         if len(page) < PAGE:
             return
         after = BatchId(page[-1].batch_id)
+
+
+def look_up(turn: Turn) -> list[BatchId]:
+    """After a commit of unknown outcome: open batches that nobody here remembers sending.
+
+    What such a commit wrote beside them is found by the sweep, and by the time for the next retry.
+    """
+    state, after, unsent = turn.state, BatchId(0), list[BatchId]()
+    due = turn.now + timedelta(seconds=turn.tuning.completion_grace_seconds)
+    while True:
+        page = batch_store.unsettled(
+            turn.connection, core_id=state.core_id, after=after, at_most=PAGE
+        )
+        for row in page:
+            if row.state in OPEN_BATCH_STATES:
+                if row.batch_id not in state.deadlines:
+                    unsent.append(row.batch_id)
+            elif row.batch_id not in state.unreconciled:
+                turn.changes.then(partial(state.unreconciled.put, row.batch_id, due))
+        if len(page) < PAGE:
+            break
+        after = BatchId(page[-1].batch_id)
+    upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
+    turn.changes.then(lambda: _looked_up(state, upcoming))
+    return unsent
+
+
+def _looked_up(state: CoreState, upcoming: datetime | None) -> None:
+    state.unsure = False
+    state.set_next_retry(upcoming)
+    _restart(state)
 
 
 def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> None:

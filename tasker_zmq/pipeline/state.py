@@ -7,7 +7,7 @@ commit, so that a rolled-back tick leaves no trace.
 import heapq
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -65,6 +65,7 @@ class Session:
     deaf: bool = False  # it beats, but gets nothing: it must register again
     doubted_at: datetime | None = None  # its subscriber left: it was asked for a sign of life
     compared_at: datetime | None = None
+    succeeded: tuple[SessionId, ...] = ()  # earlier sessions of the very same process
     holding: dict[StepId, BatchId] = field(default_factory=dict)
     sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
@@ -122,6 +123,11 @@ class Schedule:
     def drop(self, batch_id: BatchId) -> None:
         self._due.pop(batch_id, None)
 
+    def postpone(self, by: timedelta) -> None:
+        """Move every moment."""
+        for batch_id, at in list(self._due.items()):
+            self.put(batch_id, at + by)
+
     def earliest(self) -> datetime | None:
         while self._heap and self._due.get(self._heap[0][1]) != self._heap[0][0]:
             heapq.heappop(self._heap)
@@ -161,6 +167,7 @@ class CoreState:
     lease_renewed_at: datetime | None = None
     partitions_made_at: datetime | None = None
     draining: bool = False
+    unsure: bool = False  # the outcome of a commit is unknown: rows may say more than memory
     definitions: dict[NamedTaskId, Definition] = field(default_factory=dict)
     _steps: dict[tuple[NamedTaskId, NamedStepId], StepDefinition] = field(default_factory=dict)
     _ids: dict[str, list[int]] = field(default_factory=dict)

@@ -143,12 +143,20 @@ class _Pass:
         decoded = [codec.decode_result(each.frames, self._turn.tuning.limits) for each in received]
         applying = Applying(self._turn)
         findings = applying.run(decoded)
+        self._hear(findings)
         for view in findings.views.batches.values():
             _compare_at_once(view)
         self._write(findings)
         self._outbox.letters += _acknowledge(self._turn.state, findings.recorded, self._turn.now)
         for session_id, batch_id in findings.completed_batches:
             self._turn.changes.then(partial(_release_batch, self._turn.state, session_id, batch_id))
+
+    def _hear(self, findings: Findings) -> None:
+        """A result is a sign of life as good as a heartbeat."""
+        heard = {view.session_id for view in findings.views.batches.values() if view.messages}
+        self._turn.heard.update(heard)
+        sessions = [each for id_ in heard if (each := self._turn.state.sessions.get(id_))]
+        self._turn.changes.then(partial(_note_heard, sessions, self._turn.now))
 
     def _write(self, findings: Findings) -> None:
         """Write what was found, then read what follows from it."""
@@ -204,6 +212,11 @@ class _Pass:
             upcoming = step_store.next_retry(self._turn.connection, core_id=state.core_id)
             self._turn.changes.then(partial(state.set_next_retry, upcoming))
         recovering = recover.Recovering(self._turn)
+        if state.unsure:
+            unsent = discover.look_up(self._turn)
+            reason = "the daemon does not remember that it was sent"
+            if unsent:
+                self._write(recovering.lose(unsent, reason=reason, never_started=None))
         expired = state.deadlines.due(now, self._turn.tuning.recover_max)
         if expired:
             self._write(recovering.time_out(expired))
@@ -321,6 +334,11 @@ def _tell_gone(session: Session, moves: Sequence[Move], *, why: str) -> None:
         given_back=sum(move.uncharged for move in moves),
         lost=sum(move.lost for move in moves),
     )
+
+
+def _note_heard(sessions: Iterable[Session], now: datetime) -> None:
+    for session in sessions:
+        session.last_heard_at = max(session.last_heard_at, now)
 
 
 def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:

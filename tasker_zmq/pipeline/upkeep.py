@@ -81,6 +81,15 @@ def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
     )
 
 
+def forgive_absence(state: CoreState, absence: timedelta, now: datetime) -> None:
+    """This daemon was stopped, or without its database: nobody's silence meanwhile counts."""
+    for session in state.sessions.values():
+        session.last_heard_at = max(session.last_heard_at, now)
+        if session.doubted_at is not None:
+            session.doubted_at = now
+    state.deadlines.postpone(absence)
+
+
 def keep_up(turn: Turn) -> None:
     """Write what was put off to be written together, when it is time."""
     _mark_published(turn)

@@ -3,14 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
 from tasker_zmq.store.statements import run
 from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
+
+_NAME_KEY: Final = "hashtextextended('tasker_zmq core ' || CAST(:core_id AS text), 0)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,8 +171,12 @@ def start_core(
     *,
     now: datetime,
     lease_seconds: float,
+    predecessor_gone: bool = False,
 ) -> int | None:
-    """Take a core's name for this process: the new epoch, or None while another holds it."""
+    """Take a core's name for this process: the new epoch, or None while another holds it.
+
+    A predecessor that is known to be gone need not be waited for until its lease ends.
+    """
     lease = now + timedelta(seconds=lease_seconds)
     statement = insert(Core).values(
         core_id=core_id, epoch=1, endpoints=endpoints, lease_expires_at=lease, started_at=now
@@ -185,10 +191,22 @@ def start_core(
                 "started_at": now,
                 "draining": False,
             },
-            where=Core.lease_expires_at <= now,
+            where=or_(Core.lease_expires_at <= now, literal(predecessor_gone)),
         ).returning(Core.epoch)
     ).scalar()
     return epoch
+
+
+def hold_name(connection: Connection, core_id: CoreId) -> None:
+    """Mark on this very connection that its process is alive: the mark goes when it ends."""
+    connection.execute(text(f"SELECT pg_try_advisory_lock({_NAME_KEY})"), {"core_id": core_id})
+    connection.commit()
+
+
+def name_is_free(connection: Connection, core_id: CoreId) -> bool:
+    """Whether no living process holds the name, whatever its lease says; until the commit."""
+    query = text(f"SELECT pg_try_advisory_xact_lock({_NAME_KEY})")
+    return bool(connection.execute(query, {"core_id": core_id}).scalar())
 
 
 def lease_of(connection: Connection, core_id: CoreId) -> datetime | None:

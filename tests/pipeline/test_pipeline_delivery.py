@@ -140,6 +140,24 @@ def test_a_process_that_registers_again_gets_at_once_what_never_reached_it(world
     assert {world.task(task).state for task in (reached, lost)} == {"complete"}
 
 
+def test_what_reached_a_process_after_all_is_its_own_also_under_its_next_session(
+    world: World,
+) -> None:
+    world.publish(template("single", SINGLE))
+    anna = world.worker("anna", concurrency=1)
+    task = world.submit("single")
+    batch = anna.batch()
+    anna.silent = True
+    world.state.draining = True  # so that it is not sent again meanwhile
+    again = register_again(world, anna, in_hand=())
+    assert attempts(world, task) == ("pending", 0, 0)
+    speaking = SimulatedWorker("anna", again.session_id, handler=done, route=anna.route)
+    world.tick(*speaking.answers(batch))
+    assert world.verdicts()[0] == "applied"
+    assert world.task(task).state == "complete"
+    world.run()
+
+
 def test_nobody_ends_the_session_of_another_worker_by_naming_it_as_his_own(world: World) -> None:
     world.publish(template("single", SINGLE))
     anna = world.worker("anna")
