@@ -35,6 +35,7 @@ def tuning_of(settings: Settings) -> Tuning:
         batch_size=settings.dispatch.batch_size,
         credit_factor=settings.dispatch.credit_factor,
         jitter=settings.retry.jitter,
+        losses_max=settings.retry.losses_max,
         heartbeat_interval_seconds=settings.heartbeat.interval_seconds,
         session_suspect_seconds=settings.heartbeat.suspect_seconds,
         session_dead_seconds=settings.heartbeat.dead_seconds,

@@ -219,6 +219,12 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         effect="Lower it for predictable waits; many retries then come at once.",
     ),
     Setting(
+        key="retry.losses_max", kind=Kind.WHOLE, default=3, between=(0, 1_000),
+        also_called=("max_losses", "retry.max_losses"),
+        description="How often a step may be lost with its worker; one loss more ends it.",
+        effect="Lower it where a step may kill its workers, raise it where machines come and go.",
+    ),
+    Setting(
         key="timeouts.step_seconds", kind=Kind.SECONDS, default=300.0, between=(0.1, 30 * _DAY),
         description="How long a step may run whose template gives no timeout.",
         effect="Better set it per step. What is published already keeps what it had.",

@@ -119,6 +119,7 @@ class RetrySettings:
     backoff_base_ms: int = 1_000
     backoff_ceiling_ms: int = 30_000
     jitter: float = 0.5
+    losses_max: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
