@@ -33,8 +33,18 @@ class LossDecision:
     reason: str = ""
 
 
-def decide_loss(start: Start, *, losses: int, losses_max: int) -> LossDecision:
-    """Back among the viable steps, to a person who knows more, or to the dead letters."""
+def decide_loss(
+    start: Start, *, losses: int, losses_max: int, task_cancelled: bool = False
+) -> LossDecision:
+    """Back among the viable steps, to a person who knows more, or to the dead letters.
+
+    Of a cancelled task nothing comes back: its steps end where they are lost.
+    """
+    if task_cancelled:
+        lost = int(start is not Start.NEVER)
+        return LossDecision(
+            event=StepEvent.CANCEL, uncharged=1 - lost, lost=lost, reason="its task was cancelled"
+        )
     if start is Start.NEVER:
         return LossDecision(event=StepEvent.LOSE, uncharged=1)
     if start is Start.CONFIRMED:

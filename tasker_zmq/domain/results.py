@@ -83,6 +83,7 @@ class StepFacts:
     backoff: Backoff
     losses: int = 0
     unheard: bool = False
+    task_cancelled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +122,10 @@ def decide_failure(
     outcome: Outcome, step: StepFacts, *, now: datetime, chance: float, jitter: float
 ) -> StepDecision:
     """Another attempt or the end, for a step in progress that failed (or ran out of its time)."""
+    if step.task_cancelled:
+        return StepDecision(
+            verdict=Verdict.APPLIED, event=StepEvent.CANCEL, reason="its task was cancelled"
+        )
     tries = step.retry_limit + 1
     if outcome.retryable is False:
         return _ended(DeadLetterReason.PERMANENT_ERROR, "the worker says that no retry helps")

@@ -28,6 +28,7 @@ class StepView:
     retryable: bool
     losses: int
     unheard: bool
+    task_cancelled: bool
 
 
 @dataclass
@@ -146,6 +147,7 @@ def _step(row: Row) -> StepView:
         retryable=row.retryable,
         losses=row.losses,
         unheard=row.unheard,
+        task_cancelled=row.task_cancelled,
     )
 
 

@@ -255,6 +255,7 @@ class Applying:
             backoff=definition.backoff,
             losses=step.losses,
             unheard=step.unheard,
+            task_cancelled=step.task_cancelled,
         )
         return rules.decide(
             outcome,

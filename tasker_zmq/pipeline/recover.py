@@ -98,7 +98,12 @@ class Recovering:
         self, batch: BatchView, step: StepView, *, reason: str, error_type: str, never: bool = False
     ) -> None:
         start = Start.NEVER if never else self._start(batch, step)
-        decision = decide_loss(start, losses=step.losses, losses_max=self._turn.tuning.losses_max)
+        decision = decide_loss(
+            start,
+            losses=step.losses,
+            losses_max=self._turn.tuning.losses_max,
+            task_cancelled=step.task_cancelled,
+        )
         why = f"{reason}; {decision.reason}" if decision.reason else reason
         doubted = decision.event is StepEvent.DOUBT
         error = StepError(message=why, error_type="InDoubt" if doubted else error_type)
@@ -142,6 +147,7 @@ class Recovering:
             retryable=step.retryable,
             backoff=definition.backoff,
             losses=step.losses,
+            task_cancelled=step.task_cancelled,
         )
 
     def _end(self, batch: BatchView, event: BatchEvent, findings: Findings) -> None:

@@ -1,131 +1,31 @@
-"""What people decide: dead letters, steps and tasks, through the daemon's commands."""
+"""What people decide about steps and tasks, through the daemon's commands."""
 
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from tasker_zmq.domain.control import LetterAction, StepAction, TaskAction
+from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.domain.ids import TaskId
-from tasker_zmq.protocol.commands import SUCCESS, CancelSteps, ErrorData
-from tasker_zmq.protocol.control import (
-    CONTROLLED_MAX,
-    Controlled,
-    ControlSteps,
-    ControlTasks,
-    DeadLetterFilter,
-    DecideDeadLetters,
+from tasker_zmq.protocol.commands import (
+    ErrorData,
 )
-from tasker_zmq.protocol.messages import StepError, StepRequest
+from tasker_zmq.protocol.control import (
+    ControlTasks,
+)
+from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.testing.simulated_worker import Word
 from tasker_zmq.testing.world import Node, World, template
-
-MakeWorld = Callable[..., World]
-BY, WHY = "anna@desk", "the card works again"
-CHAIN = {"a": Node(), "b": Node(after=("a",)), "c": Node(after=("b",))}
-
-
-def asked(world: World, kind: str, payload: object, **more: Any) -> Controlled:
-    reply = world.ask(kind, payload, **more)
-    assert reply.payload.type == SUCCESS, bytes(reply.payload.data).decode()
-    return msgspec.json.decode(reply.payload.data, type=Controlled)
-
-
-def letters(
-    world: World, action: str, *ids: int, results: bytes = b"null", **wanted: Any
-) -> Controlled:
-    chosen = None if ids else DeadLetterFilter(**wanted)
-    request = DecideDeadLetters(
-        action=LetterAction(action),
-        dead_letter_ids=ids,
-        filter=chosen,
-        why=WHY,
-        by=BY,
-        results=msgspec.Raw(results),
-    )
-    return asked(world, "DecideDeadLetters", request)
-
-
-def steps(
-    world: World, action: str, *ids: int, results: bytes = b"null", **more: Any
-) -> Controlled:
-    request = ControlSteps(
-        action=StepAction(action), step_ids=ids, why=WHY, by=BY, results=msgspec.Raw(results)
-    )
-    return asked(world, "ControlSteps", request, **more)
-
-
-def tasks(world: World, action: str, *ids: int, after_id: int = 0) -> Controlled:
-    request = ControlTasks(
-        action=TaskAction(action), task_ids=ids, why=WHY, by=BY, after_id=after_id
-    )
-    return asked(world, "ControlTasks", request)
-
-
-def failing(message: str = "card declined") -> Word:
-    return Word(status="failed", error=StepError(message=message, retryable=False))
-
-
-class Shop:
-    """Handlers that fail in the steps named in `broken`."""
-
-    def __init__(self, *broken: str) -> None:
-        self.broken = set(broken)
-        self.seen: list[StepRequest] = []
-
-    def __call__(self, request: StepRequest) -> Word:
-        self.seen.append(request)
-        if request.step_name in self.broken:
-            return failing(f"{request.step_name} is broken")
-        return Word(output={"from": request.step_name})
-
-
-def transitions(world: World, step_id: int) -> list[tuple[str, str, str]]:
-    found = world.rows(
-        "SELECT from_state, event_name, to_state FROM tasker_workflow_step_transitions "
-        "WHERE workflow_step_id = :s ORDER BY sort_key",
-        s=step_id,
-    )
-    return [tuple(row) for row in found][1:]
-
-
-def task_events(world: World, task_id: int) -> list[str]:
-    found = world.rows(
-        "SELECT event_name FROM tasker_task_transitions WHERE task_id = :t ORDER BY sort_key",
-        t=task_id,
-    )
-    return [row.event_name for row in found]
-
-
-def test_a_requeued_letter_gives_its_step_new_tries_and_its_task_new_life(world: World) -> None:
-    retry = {"max_attempts": 2, "backoff": "constant", "backoff_base_ms": 1000}
-    world.publish(template("chain", {**CHAIN, "b": Node(after=("a",), retry=retry)}))
-    word = Word(status="failed", error=StepError(message="busy"))
-    healed = False
-    world.worker(
-        handler=lambda request: word if request.step_name == "b" and not healed else Word()
-    )
-    task = world.submit("chain")
-    world.run()
-    (letter,) = world.dead_letters()
-    ended = world.task(task)
-    assert (ended.state, ended.failed_steps) == ("error", 1)
-
-    healed = True
-    assert letters(world, "requeue", letter.dead_letter_id).changed == (letter.dead_letter_id,)
-    again = world.task(task)
-    assert (again.state, again.failed_steps) == ("in_progress", 0)
-    assert (again.completed_at, again.error) == (None, None)
-    step = world.steps(task)["b"]
-    assert (step.state, step.attempts, step.losses) == ("in_progress", 1, 0)
-    (decided,) = world.dead_letters()
-    assert (decided.status, decided.decided_by, decided.decision_reason) == ("requeued", BY, WHY)
-    assert decided.decided_at == world.clock.now()
-    world.run()
-    assert world.task(task).state == "complete"
-    assert task_events(world, task) == ["create", "start", "fail", "retry", "complete"]
-    assert ("error", "retry", "pending") in transitions(world, step.workflow_step_id)
+from tests.pipeline.conftest import MakeWorld
+from tests.pipeline.deciding import (
+    BY,
+    CHAIN,
+    WHY,
+    Shop,
+    steps,
+    task_events,
+    tasks,
+)
 
 
 def test_who_decided_and_why_is_kept_with_the_transitions(world: World) -> None:
@@ -143,23 +43,6 @@ def test_who_decided_and_why_is_kept_with_the_transitions(world: World) -> None:
     world.run()
 
 
-def test_requeueing_twice_is_harmless_and_says_so(world: World) -> None:
-    world.publish(template("chain", CHAIN))
-    shop = Shop("b")
-    world.worker(handler=shop)
-    task = world.submit("chain")
-    world.run()
-    (letter,) = world.dead_letters()
-    shop.broken.clear()
-    letters(world, "requeue", letter.dead_letter_id)
-    second = letters(world, "requeue", letter.dead_letter_id)
-    assert (second.changed, second.already) == ((), (letter.dead_letter_id,))
-    assert letters(world, "requeue").changed == ()
-    world.run()
-    assert [request.step_name for request in shop.seen] == ["a", "b", "b", "c"]
-    assert world.task(task).state == "complete"
-
-
 def test_a_command_that_comes_twice_retries_a_step_once(world: World) -> None:
     world.publish(template("chain", CHAIN))
     world.worker(handler=Shop("b"))
@@ -173,36 +56,6 @@ def test_a_command_that_comes_twice_retries_a_step_once(world: World) -> None:
     world.run()
 
 
-def test_a_resolved_step_counts_as_done_and_its_children_get_the_given_results(
-    world: World,
-) -> None:
-    world.publish(template("chain", CHAIN))
-    shop = Shop("b")
-    world.worker(handler=shop)
-    task = world.submit("chain")
-    world.run()
-    (letter,) = world.dead_letters()
-    letters(world, "resolve", letter.dead_letter_id, results=b'{"paid": 1.50}')
-    world.run()
-    assert world.states(task) == {"a": "complete", "b": "resolved_manually", "c": "complete"}
-    assert b'{"paid": 1.50}' in bytes(shop.seen[-1].previous_results)  # to the byte
-    assert world.task(task).state == "complete"
-    assert world.dead_letters()[0].status == "resolved"
-
-
-def test_resolving_the_last_leaf_completes_the_task(world: World) -> None:
-    world.publish(template("chain", CHAIN))
-    world.worker(handler=Shop("c"))
-    task = world.submit("chain")
-    world.run()
-    letters(world, "resolve")
-    ended = world.task(task)
-    assert (ended.state, ended.unfinished_leaves, ended.failed_steps) == ("complete", 0, 0)
-    assert ended.completed_at == world.clock.now()
-    assert ended.error is None
-    assert task_events(world, task) == ["create", "start", "fail", "retry", "complete"]
-
-
 def test_a_task_that_never_started_may_be_resolved_to_its_end(world: World) -> None:
     world.publish(template("one", {"a": Node()}))
     task = world.submit("one")
@@ -211,90 +64,6 @@ def test_a_task_that_never_started_may_be_resolved_to_its_end(world: World) -> N
     worker = world.worker()
     world.run()
     assert worker.requests == []
-
-
-def test_a_discarded_letter_is_closed_and_changes_nothing_else(world: World) -> None:
-    world.publish(template("chain", CHAIN))
-    world.worker(handler=Shop("b"))
-    task = world.submit("chain")
-    world.run()
-    before = (world.states(task), world.task(task))
-    (letter,) = world.dead_letters()
-    assert letters(world, "discard", letter.dead_letter_id).changed == (letter.dead_letter_id,)
-    assert (world.states(task), world.task(task)) == before
-    assert world.dead_letters()[0].status == "discarded"
-    refused = letters(world, "requeue", letter.dead_letter_id)
-    assert refused.already == (letter.dead_letter_id,)
-
-
-def test_one_of_two_failures_resolved_leaves_the_task_failed_for_the_other(world: World) -> None:
-    world.publish(template("two", {"a": Node(), "b": Node()}))
-    world.worker(handler=Shop("a", "b"))
-    task = world.submit("two")
-    world.run()
-    first = min(row.dead_letter_id for row in world.dead_letters())
-    letters(world, "resolve", first)
-    ended = world.task(task)
-    assert (ended.state, ended.failed_steps) == ("error", 1)
-    assert ended.error == {"failed_steps": ["b"]}
-    letters(world, "resolve")
-    assert world.task(task).state == "complete"
-
-
-def test_filters_choose_letters_by_what_is_known_of_them(world: World) -> None:
-    world.publish(template("two", {"a": Node(), "b": Node()}), template("one", {"a": Node()}))
-    world.worker(handler=Shop("a", "b"))
-    two, one = world.submit("two"), world.submit("one")
-    world.run()
-    wrong: tuple[dict[str, Any], ...] = (
-        {"step": "z"},
-        {"task_id": one + two},
-        {"workflow": "three"},
-        {"namespace": "elsewhere"},
-        {"version": "9"},
-        {"reason": "in_doubt"},
-        {"fingerprint": "0"},
-        {"since": "2999-01-01T00:00:00Z"},
-        {"status": "requeued"},
-    )
-    for wanted in wrong:
-        assert letters(world, "discard", **wanted).changed == (), wanted
-    assert len(letters(world, "discard", workflow="one", step="a").changed) == 1
-    assert len(letters(world, "discard", task_id=two, reason="permanent_error").changed) == 2
-    assert {row.status for row in world.dead_letters()} == {"discarded"}
-
-
-def test_thousands_of_letters_are_requeued_a_page_at_a_time(world: World) -> None:
-    count = CONTROLLED_MAX + 5
-    world.publish(template("one", {"a": Node()}))
-    shop = Shop("a")
-    world.worker(handler=shop, concurrency=5_000)
-    for size in (500, count - 500):
-        world.submit_many("one", size)
-    world.run()
-    assert len(world.dead_letters()) == count
-    request = DecideDeadLetters(
-        action=LetterAction.REQUEUE, filter=DeadLetterFilter(), why=WHY, by=BY
-    )
-    # Both in one tick: the second finds the tick's allowance used up.
-    before = len(world.letters)
-    world.tick(*(world.command("DecideDeadLetters", request) for _ in range(2)))
-    first, second = (
-        msgspec.json.decode(reply.payload.data, type=Controlled)
-        for _, reply in world.letters[before:]
-        if reply.command_type == "Controlled"
-    )
-    assert (len(first.changed), len(second.changed)) == (CONTROLLED_MAX, 0)
-    assert (second.after_id, second.up_to_id) == (0, first.up_to_id)
-    world.run()  # they fail again: new letters, which the rest of this command leaves alone
-    rest = asked(
-        world,
-        "DecideDeadLetters",
-        msgspec.structs.replace(request, after_id=first.after_id, up_to_id=first.up_to_id),
-    )
-    assert (len(rest.changed), rest.after_id) == (5, None)
-    world.run()
-    assert len(shop.seen) == 2 * count
 
 
 def test_steps_are_moved_along_their_arrows_only_and_a_refusal_names_what_is_possible(
@@ -425,63 +194,6 @@ def test_a_retry_of_a_task_requeues_all_its_failed_steps(world: World) -> None:
     assert {row.status for row in world.dead_letters()} == {"requeued"}
     (refusal,) = tasks(world, "retry", task).refused
     assert "is complete; can be retried" in refusal.message
-
-
-def test_a_cancelled_task_ends_and_what_waits_of_it_never_starts(world: World) -> None:
-    world.publish(template("chain", {**CHAIN, "x": Node()}))
-    world.worker(handler=Shop("x"))
-    task = world.submit("chain")
-    world.tick(*world.work())
-    assert world.states(task)["x"] == "error"
-    assert tasks(world, "cancel", task).changed == (task,)
-    ended = world.task(task)
-    assert (ended.state, ended.completed_at) == ("cancelled", world.clock.now())
-    assert world.states(task) == {
-        "a": "complete",
-        "b": "in_progress",
-        "c": "cancelled",
-        "x": "cancelled",
-    }
-    assert world.dead_letters()[0].status == "discarded"
-    assert tasks(world, "cancel", task).already == (task,)
-    (refusal,) = steps(world, "resolve", world.steps(task)["x"].workflow_step_id).refused
-    assert "is cancelled for good" in refusal.message
-    world.run()
-
-
-def test_workers_are_told_which_running_steps_nobody_wants_any_more(world: World) -> None:
-    world.publish(template("two", {"a": Node(), "b": Node()}))
-    worker = world.worker("berta")
-    task = world.submit("two")
-    kept = world.submit("two")
-    before = len(world.letters)
-    tasks(world, "cancel", task)
-    told = [
-        msgspec.json.decode(letter.payload.data, type=CancelSteps)
-        for route, letter in world.letters[before:]
-        if letter.command_type == "CancelSteps" and route == worker.route
-    ]
-    (cancel,) = told
-    assert (cancel.session_id, cancel.reason) == (worker.session_id, WHY)
-    named = {step_id for each in cancel.steps for step_id in each.step_ids}
-    assert named == {step.workflow_step_id for step in world.steps(task).values()}
-    world.run()
-    assert world.task(kept).state == "complete"
-
-
-def test_a_task_with_thousands_of_steps_is_cancelled_at_once_and_its_steps_in_pages(
-    world: World,
-) -> None:
-    count = CONTROLLED_MAX + 5
-    world.publish(template("wide", {f"s{number}": Node() for number in range(count)}))
-    task = world.submit("wide")
-    first = tasks(world, "cancel", task)
-    assert first.changed == (task,)
-    assert first.after_id is not None
-    worker = world.worker(concurrency=5_000)
-    assert worker.requests == []
-    assert tasks(world, "cancel", task, after_id=first.after_id).after_id is None
-    assert set(world.states(task).values()) == {"cancelled"}
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ moved AS (
         losses = s.losses + o.lost,
         unheard = o.unheard,
         worker_name = coalesce(o.worker_name, s.worker_name),
-        finished_at = CASE WHEN o.to_state IN ('complete', 'error')
+        finished_at = CASE WHEN o.to_state IN ('complete', 'error', 'cancelled')
             THEN CAST(:now AS timestamptz) END
     FROM outcome o
     WHERE s.workflow_step_id = o.step_id AND s.state = o.from_state

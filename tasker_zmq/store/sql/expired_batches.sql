@@ -19,7 +19,11 @@ SELECT e.batch_uuid::text AS batch_uuid, bs.workflow_step_id AS step_id, e.batch
     e.transitions AS batch_transitions, e.published_at, bs.id AS batch_step_id, h.workflow_step_id,
     h.task_id, h.named_step_id, h.state AS step_state, h.current_batch_id, h.attempts,
     h.retry_limit, h.retryable, h.losses, h.unheard, bs.confirmed_at,
-    (SELECT t.named_task_id FROM tasker_tasks t WHERE t.task_id = h.task_id) AS named_task_id
+    task.named_task_id, task.cancelled AS task_cancelled
 FROM expired e
 JOIN tasker_step_execution_batch_steps bs USING (batch_id)
-JOIN held h USING (workflow_step_id);
+JOIN held h USING (workflow_step_id)
+LEFT JOIN LATERAL ( -- with a limit it is no join that might be a walk through all tasks
+    SELECT t.named_task_id, t.state = 'cancelled' AS cancelled
+    FROM tasker_tasks t WHERE t.task_id = h.task_id LIMIT 1
+) task ON true;

@@ -30,7 +30,11 @@ SELECT c.batch_uuid::text AS batch_uuid, c.step_id, b.batch_id, b.state AS batch
     b.published_at, c.batch_step_id, s.workflow_step_id, s.task_id, s.named_step_id,
     s.state AS step_state, s.current_batch_id, s.attempts, s.retry_limit, s.retryable,
     s.losses, s.unheard, c.confirmed_at,
-    (SELECT t.named_task_id FROM tasker_tasks t WHERE t.task_id = s.task_id) AS named_task_id
+    task.named_task_id, task.cancelled AS task_cancelled
 FROM carried c
 JOIN held_batches b USING (batch_id)
-LEFT JOIN held_steps s USING (workflow_step_id);
+LEFT JOIN held_steps s USING (workflow_step_id)
+LEFT JOIN LATERAL ( -- with a limit it is no join that might be a walk through all tasks
+    SELECT t.named_task_id, t.state = 'cancelled' AS cancelled
+    FROM tasker_tasks t WHERE t.task_id = s.task_id LIMIT 1
+) task ON true;

@@ -5,9 +5,14 @@ SELECT bs.batch_id, s.workflow_step_id AS step_id, s.task_id, s.named_step_id, t
     coalesce(parents.results::text, '{}') AS previous_results
 FROM unnest(CAST(:batch_ids AS bigint[])) AS b(batch_id)
 JOIN tasker_step_execution_batch_steps bs USING (batch_id)
-JOIN tasker_workflow_steps s ON s.workflow_step_id = bs.workflow_step_id
-    AND s.state = 'in_progress' AND s.current_batch_id = bs.batch_id
-JOIN tasker_tasks t ON t.task_id = s.task_id
+JOIN LATERAL ( -- with a limit it is no join that might be a walk through all steps
+    SELECT * FROM tasker_workflow_steps
+    WHERE workflow_step_id = bs.workflow_step_id AND state = 'in_progress'
+      AND current_batch_id = bs.batch_id LIMIT 1
+) s ON true
+JOIN LATERAL ( -- what a person cancelled meanwhile must not start any more
+    SELECT * FROM tasker_tasks WHERE task_id = s.task_id AND state <> 'cancelled' LIMIT 1
+) t ON true
 LEFT JOIN LATERAL (
     SELECT json_object_agg(p.name, p.results) AS results
     FROM tasker_workflow_step_edges e
