@@ -30,7 +30,7 @@ from tasker_zmq.telemetry.events import Event, log
 logger = logging.getLogger(__name__)
 
 CONFLICT_TRIES = 5
-AWAY_SECONDS_MIN, AWAY_SECONDS_MAX = 0.2, 5.0
+AWAY_SECONDS_MIN, AWAY_SECONDS_MAX = 0.2, 2.0
 SLEEP_SECONDS_MAX = 5.0
 ABSENCE_SECONDS = SLEEP_SECONDS_MAX + 1.0
 

@@ -139,7 +139,11 @@ class Applying:
             self.findings.recorded.append((message.session_id, _recorded(message, ruling.verdict)))
 
     def _may_speak(self, session_id: SessionId | None, batch: BatchView) -> bool:
-        return (session_id or LEGACY_SESSION) == batch.session_id
+        speaking = session_id or LEGACY_SESSION
+        if speaking == batch.session_id:
+            return True
+        session = self._turn.state.sessions.get(speaking)
+        return session is not None and batch.session_id in session.succeeded
 
     def _rule(self, message: ResultMessage, batch: BatchView) -> Ruling:
         if isinstance(message, PartialResult):

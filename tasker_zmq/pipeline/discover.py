@@ -19,6 +19,7 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 
 PAGE = 1_000
+FULL_PAGE_EVERY = timedelta(seconds=0.5)
 
 
 def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime) -> None:
@@ -120,12 +121,13 @@ def sweep(turn: Turn) -> list[Entry]:
         if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
             turn.changes.then(lambda: _restart(state))
     cursor = state.sweep_cursor
-    if cursor is None or state.viable.full:
+    if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []
     page = step_store.sweep(
         turn.connection, core_id=state.core_id, after=cursor, tasks_max=tuning.sweep_tasks_max
     )
-    turn.changes.then(lambda: _turn_page(state, page.cursor))
+    next_page_at = turn.now + FULL_PAGE_EVERY if state.viable.full else None
+    turn.changes.then(lambda: _turn_page(state, page.cursor, next_page_at))
     return advance.entries(turn, page.ready)
 
 
@@ -138,5 +140,13 @@ def _restart(state: CoreState) -> None:
     state.sweep_cursor = step_store.SWEEP_START
 
 
-def _turn_page(state: CoreState, cursor: tuple[int, int] | None) -> None:
+def _turn_page(
+    state: CoreState, cursor: tuple[int, int] | None, next_page_at: datetime | None
+) -> None:
     state.sweep_cursor = cursor
+    state.next_page_at = next_page_at
+
+
+def _too_early(state: CoreState, now: datetime) -> bool:
+    """With memory full, a sweep goes on slowly: there may be steps of a handler with few."""
+    return state.next_page_at is not None and now < state.next_page_at

@@ -162,6 +162,7 @@ class CoreState:
     next_retry_at: datetime | None = None
     next_sweep_at: datetime | None = None
     sweep_cursor: tuple[int, int] | None = None
+    next_page_at: datetime | None = None  # of a sweep that found memory full
     beats: dict[SessionId, tuple[int, datetime]] = field(default_factory=dict)
     next_beats_at: datetime | None = None
     lease_renewed_at: datetime | None = None

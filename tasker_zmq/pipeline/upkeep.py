@@ -166,7 +166,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         state.next_retry_at,
         state.deadlines.earliest(),
         state.unreconciled.earliest(),
-        now if state.sweep_cursor is not None and not state.viable.full else None,
+        _next_page(state, now),
         now if _may_send(state) else None,
         state.next_sweep_at,
         _next_lease(state, tuning),
@@ -177,6 +177,12 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
     if state.beats:
         moments.append(state.next_beats_at or now)
     return min(moment for moment in moments if moment is not None)
+
+
+def _next_page(state: CoreState, now: datetime) -> datetime | None:
+    if state.sweep_cursor is None:
+        return None
+    return (state.next_page_at or now) if state.viable.full else now
 
 
 def _may_send(state: CoreState) -> bool:

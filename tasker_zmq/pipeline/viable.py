@@ -14,12 +14,17 @@ Entry = tuple[ReadyStep, StepDefinition]
 
 
 class ViableSteps:
-    """First in, first out within a priority; a handler nobody runs delays no other."""
+    """First in, first out within a priority; a handler nobody runs delays no other.
+
+    When there is no room left, a step takes the place of one whose handler has more waiting, or
+    that is less urgent: who waits for a worker that never comes must not fill all of it.
+    """
 
     def __init__(self, *, steps_max: int) -> None:
         self._steps_max = steps_max
         self._by_handler: dict[HandlerClass, dict[int, dict[StepId, Entry]]] = {}
         self._places: dict[StepId, tuple[HandlerClass, int]] = {}
+        self._counts: dict[HandlerClass, int] = {}
         self.overflowed = False
 
     def __len__(self) -> int:
@@ -37,13 +42,27 @@ class ViableSteps:
         for ready, definition in entries:
             if ready.step_id in self._places:
                 continue
+            handler = definition.handler_class
             if len(self._places) >= self._steps_max:
                 self.overflowed = True
-                return
-            handler = definition.handler_class
+                if not self._make_room(handler, -ready.priority):
+                    continue
+            self._counts[handler] = self._counts.get(handler, 0) + 1
             lane = self._by_handler.setdefault(handler, {}).setdefault(-ready.priority, {})
             lane[ready.step_id] = (ready, definition)
             self._places[ready.step_id] = (handler, -ready.priority)
+
+    def _make_room(self, handler: HandlerClass, lane: int) -> bool:
+        """Give up one step of the handler with most, or a less urgent one of this handler."""
+        largest = max(self._counts, key=self._counts.__getitem__)
+        if self._counts[largest] <= self._counts.get(handler, 0) + 1:
+            largest = handler
+        lanes = self._by_handler.get(largest, {})
+        worst = max(lanes, default=lane)
+        if not lanes or (largest == handler and worst <= lane):
+            return False
+        self.discard([next(reversed(lanes[worst]))])
+        return True
 
     def discard(self, step_ids: Iterable[StepId]) -> None:
         for step_id in step_ids:
@@ -52,11 +71,12 @@ class ViableSteps:
                 continue
             handler, lane = place
             lanes = self._by_handler[handler]
+            self._counts[handler] -= 1
             del lanes[lane][step_id]
             if not lanes[lane]:
                 del lanes[lane]
             if not lanes:
-                del self._by_handler[handler]
+                del self._by_handler[handler], self._counts[handler]
 
     def handlers(self) -> tuple[HandlerClass, ...]:
         """Handlers for which steps wait."""
@@ -64,10 +84,7 @@ class ViableSteps:
 
     def waiting(self) -> dict[HandlerClass, int]:
         """How many steps wait for each handler."""
-        return {
-            handler: sum(len(lane) for lane in lanes.values())
-            for handler, lanes in self._by_handler.items()
-        }
+        return dict(self._counts)
 
     def peek(self, handler: HandlerClass) -> Iterator[Entry]:
         """Steps for one handler, most urgent first; the caller discards what it sent."""

@@ -51,6 +51,28 @@ def test_more_viable_steps_than_memory_holds_are_all_found_by_the_sweep(
     assert {world.task(task).state for task in tasks} == {"complete"}
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_steps_that_nobody_runs_keep_no_other_waiting(
+    make_world: MakeWorld, *, restarted: bool
+) -> None:
+    world = make_world(steps_max=6, tuning=Tuning(sweep_tasks_max=3))
+    nobody = {f"step{number}": Node(handler="tests.nobody") for number in range(3)}
+    world.publish(template("stuck", nobody), template("wide", WIDE))
+    world.submit_many("stuck", 10)
+    tasks = world.submit_many("wide", 2)
+    if restarted:
+        world.restart()
+    world.worker(concurrency=8)
+    for _ in range(200):
+        frames = world.work()
+        world.tick(*frames)
+        if all(world.task(task).state == "complete" for task in tasks):
+            break
+        if not frames:
+            world.wait(1)
+    assert {world.task(task).state for task in tasks} == {"complete"}
+
+
 def test_a_sweep_that_finds_what_is_known_already_sends_nothing_twice(
     make_world: MakeWorld,
 ) -> None:

@@ -86,6 +86,20 @@ def test_what_does_not_fit_is_noted_for_the_sweep() -> None:
     assert numbers(steps, "pack") == [1, 2]
 
 
+def test_steps_of_a_handler_that_nobody_runs_leave_room_for_others() -> None:
+    steps = ViableSteps(steps_max=10)
+    steps.add([entry(number, "ship") for number in range(1, 30)])
+    steps.add([entry(number, "pack") for number in range(30, 60)])
+    assert steps.waiting() == {"ship": 5, "pack": 5}
+    assert steps.overflowed
+
+
+def test_an_urgent_step_takes_the_place_of_the_youngest_that_is_not() -> None:
+    steps = ViableSteps(steps_max=3)
+    steps.add([entry(1), entry(2), entry(3), entry(4, priority=1), entry(5, priority=-1)])
+    assert numbers(steps, "pack") == [4, 1, 2]
+
+
 def test_half_full_is_too_full_for_another_page() -> None:
     steps = ViableSteps(steps_max=4)
     steps.add([entry(1), entry(2)])
@@ -121,6 +135,25 @@ class ViableStepsAgainstAList(RuleBasedStateMachine):
         self.steps = ViableSteps(steps_max=STEPS_MAX)
         self.kept: list[tuple[int, str, int]] = []
         self.overflowed = False
+        self.order: list[str] = []  # handlers with steps, as they came
+
+    def _give_up_one(self, handler: str, priority: int) -> bool:
+        """As the rules say: of the handler with most, the least urgent, the youngest."""
+        counts = {name: sum(each[1] == name for each in self.kept) for name in HANDLERS}
+        first_seen = list(dict.fromkeys(self.order))
+        largest = max((name for name in first_seen if counts[name]), key=lambda name: counts[name])
+        if counts[largest] <= counts[handler] + 1:
+            largest = handler
+        mine = [each for each in self.kept if each[1] == largest]
+        worst = min((each[2] for each in mine), default=priority)
+        if not mine or (largest == handler and worst >= priority):
+            return False
+        self.kept.remove([each for each in mine if each[2] == worst][-1])
+        self._forget_empty()
+        return True
+
+    def _forget_empty(self) -> None:
+        self.order = [name for name in self.order if any(each[1] == name for each in self.kept)]
 
     @rule(number=st.integers(1, 12), handler=st.sampled_from(HANDLERS), priority=st.integers(-1, 1))
     def add(self, number: int, handler: str, priority: int) -> None:
@@ -129,13 +162,17 @@ class ViableStepsAgainstAList(RuleBasedStateMachine):
             return
         if len(self.kept) >= STEPS_MAX:
             self.overflowed = True
-            return
+            if not self._give_up_one(handler, priority):
+                return
         self.kept.append((number, handler, priority))
+        if handler not in self.order:
+            self.order.append(handler)
 
     @rule(gone=st.lists(st.integers(1, 12), max_size=3))
     def discard(self, gone: list[int]) -> None:
         self.steps.discard(StepId(each) for each in gone)
         self.kept = [each for each in self.kept if each[0] not in gone]
+        self._forget_empty()
 
     @invariant()
     def both_tell_the_same(self) -> None:
