@@ -13,8 +13,8 @@ import pytest
 from sqlalchemy import text
 
 from tasker_zmq.clock import SystemClock
-from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.store.connection import ConnectionLimits, create
+from tasker_zmq.store.reads.invariants import INVARIANTS
 from tasker_zmq.testing import ManualClock
 from tests.databases import database
 from tests.store.seeding import Cast, told
@@ -261,18 +261,34 @@ def changed(seeded: Seeded, change: str, *, undo: str, **values: object) -> Iter
 
 def test_doctor_checks_the_invariants(seeded: Seeded) -> None:
     found = parsed("doctor", "--invariants")
-    assert found["violations"] == []
-    assert found["checked"] > 10
-    engine = create(seeded.url, purpose="tests", limits=ConnectionLimits())
+    assert (found["violations"], found["unchecked"]) == ([], [])
+    assert found["checked"] == [invariant.name for invariant in INVARIANTS]
     change = "UPDATE tasker_tasks SET transitions = transitions {} 1 WHERE task_id = :task_id"
-    values = {"task_id": TaskId(seeded.cast.complete)}
-    with engine.begin() as connection:
-        connection.execute(text(change.format("+")), values)
-    try:
+    with changed(
+        seeded, change.format("+"), undo=change.format("-"), task_id=int(seeded.cast.complete)
+    ):
         result = tasker("doctor", "--invariants")
-    finally:
-        with engine.begin() as connection:
-            connection.execute(text(change.format("-")), values)
-        engine.dispose()
-    assert result.exit_code == 1
+        as_json = tasker("doctor", "--invariants", "-o", "json")
+    assert (result.exit_code, as_json.exit_code) == (1, 1)
     assert "I12 task history" in result.stdout
+    (violation,) = json.loads(as_json.stdout)["violations"]
+    assert violation["invariant"] == "I12 task history"
+    assert violation["subject"] == f"task {seeded.cast.complete}"
+    assert "transitions" in violation["detail"]
+
+
+def test_doctor_says_what_it_could_not_check_in_time(seeded: Seeded) -> None:
+    engine = create(seeded.url, purpose="tests", limits=ConnectionLimits())
+    with engine.begin() as connection:  # whoever reads the dead letters waits for this
+        connection.execute(text("LOCK TABLE tasker_dead_letters IN ACCESS EXCLUSIVE MODE"))
+        arguments = ("doctor", "--invariants", "--seconds", "500ms")
+        result = tasker(*arguments, "-o", "json")
+        table = tasker(*arguments)
+    engine.dispose()
+    assert (result.exit_code, table.exit_code) == (1, 1)
+    found = json.loads(result.stdout)
+    assert (found["violations"], found["unchecked"]) == ([], ["I7 dead letters"])
+    assert "I7 dead letters" not in found["checked"]
+    assert len(found["checked"]) == len(INVARIANTS) - 1
+    assert "not checked: I7 dead letters took longer than 0.5 s" in table.stderr
+    assert tasker("doctor", "--seconds", "5").exit_code == 2

@@ -109,7 +109,7 @@ def identify(connection: Connection, word: str) -> list[tuple[BatchId, str]]:
 def ids_after(connection: Connection, after: BatchId, *, at_most: int) -> list[BatchId]:
     """Batches by id, from the one behind `after`, whatever their state."""
     chosen = select(Batch.batch_id).where(Batch.batch_id > after).order_by(Batch.batch_id)
-    return list(connection.execute(chosen.limit(at_most)).scalars())
+    return [BatchId(found) for found in connection.execute(chosen.limit(at_most)).scalars()]
 
 
 def stored_verdicts(
