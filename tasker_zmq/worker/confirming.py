@@ -16,7 +16,7 @@ ASK_SECONDS_MAX: Final = 15.0
 class _Question:
     runs: tuple[StepRun, ...]
     due: float
-    wait_seconds: float = ASK_SECONDS
+    wait_seconds: float
 
 
 class UnconfirmedRuns:
@@ -27,7 +27,7 @@ class UnconfirmedRuns:
 
     def hold(self, batch_id: BatchUuid, runs: tuple[StepRun, ...], *, now: float) -> None:
         """Keep these back; the question is due at once."""
-        self._questions[batch_id] = _Question(runs, now)
+        self._questions[batch_id] = _Question(runs, due=now, wait_seconds=ASK_SECONDS)
 
     def due(self, session_id: SessionId, *, now: float) -> list[ConfirmStart]:
         """What is to be asked now; each is due again after a while, and then after twice that."""

@@ -112,8 +112,9 @@ def test_an_error_confirms_nothing(daemon: FakeDaemon, start_worker: Start, coun
 
 
 def test_a_new_session_asks_again_and_the_old_ones_answer_starts_nothing(
-    daemon: FakeDaemon, start_worker: Start, count: Counter
+    daemon: FakeDaemon, start_worker: Start, count: Counter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("tasker_zmq.worker.confirming.ASK_SECONDS", 3_600.0)
     start_worker(count=count)
     daemon.register(heartbeat_seconds=0.02)
     daemon.send(step_request(1, "count", {"number": 1}), confirm_start=True)
@@ -286,6 +287,10 @@ class Text(msgspec.Struct):
     text: str
 
 
+class Tagged(msgspec.Struct, tag="\x00"):
+    """One that hides it where we do not look."""
+
+
 @pytest.mark.parametrize(
     ("output", "place"),
     [
@@ -293,6 +298,7 @@ class Text(msgspec.Struct):
         ({"a": [Text("x\x00")]}, "at $.a[0].text"),
         ({"a\x00": 1}, "a key with a NUL character at $"),
         ({"a": Hidden(["\x00"])}, "at $.a[0]"),
+        (Tagged(), "the output has a NUL"),
     ],
 )
 def test_an_escaped_nul_in_an_output_fails_for_good(
