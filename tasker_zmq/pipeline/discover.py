@@ -124,8 +124,14 @@ def sweep(turn: Turn) -> list[Entry]:
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []
     page = step_store.sweep(
-        turn.connection, core_id=state.core_id, after=cursor, tasks_max=tuning.sweep_tasks_max
+        turn.connection,
+        core_id=state.core_id,
+        after=cursor,
+        tasks_max=tuning.sweep_tasks_max,
+        steps_max=tuning.sweep_steps_max,
     )
+    if page.cut:
+        turn.changes.then(lambda: _note_more(state))
     next_page_at = turn.now + FULL_PAGE_EVERY if state.viable.full else None
     turn.changes.then(lambda: _turn_page(state, page.cursor, next_page_at))
     return advance.entries(turn, page.ready)
@@ -138,6 +144,10 @@ def _swept(state: CoreState, again_at: datetime) -> None:
 def _restart(state: CoreState) -> None:
     state.viable.overflowed = False
     state.sweep_cursor = step_store.SWEEP_START
+
+
+def _note_more(state: CoreState) -> None:
+    state.viable.overflowed = True
 
 
 def _turn_page(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.reconciliation import ReconciliationStatus
+from tasker_zmq.domain.states import StepState
 from tasker_zmq.pipeline import accounts, advance, delivery, discover, reconcile, recover
 from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
@@ -30,17 +31,23 @@ from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscriptio
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import Command, Payload, Recorded, ResultsRecorded
 from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import control as control_store
 from tasker_zmq.store import ledger as ledger_store
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
+from tasker_zmq.store.control import Closing
 from tasker_zmq.store.ledger import Recording
 from tasker_zmq.store.steps import Move, Moved, ReadyStep
+from tasker_zmq.store.tables import DeadLetterStatus
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
 
 SAID_GOODBYE, FELL_SILENT = "goodbye", "silence"
 CONSISTENT = ReconciliationStatus.CONSISTENT.value
+RAN_AFTER_ALL = Closing(
+    status=DeadLetterStatus.RESOLVED, by="its worker", why="the step's success came late"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,6 +184,7 @@ class _Pass:
         ledger_store.write_dead_letters(
             self._turn.connection, findings.dead_letters, now=self._turn.now
         )
+        _end_doubts(self._turn, findings.moves)
         for session_id, step_id, batch_id in findings.released:
             self._turn.changes.then(
                 partial(_release_step, self._turn.state, session_id, step_id, batch_id=batch_id)
@@ -339,6 +347,13 @@ def _tell_gone(session: Session, moves: Sequence[Move], *, why: str) -> None:
 def _note_heard(sessions: Iterable[Session], now: datetime) -> None:
     for session in sessions:
         session.last_heard_at = max(session.last_heard_at, now)
+
+
+def _end_doubts(turn: Turn, moves: Iterable[Move]) -> None:
+    """A late success answers what a person was asked: whether the step ran."""
+    step_ids = [move.step_id for move in moves if move.from_state is StepState.IN_DOUBT]
+    if step_ids:
+        control_store.close_letters(turn.connection, RAN_AFTER_ALL, step_ids=step_ids, now=turn.now)
 
 
 def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:

@@ -29,6 +29,7 @@ class Tuning:
     completion_grace_seconds: float = 5.0
     sweep_seconds: float = 5.0
     sweep_tasks_max: int = 500
+    sweep_steps_max: int = 2_000
     recover_max: int = 500
     dispatch_max: int = 500
     core_lease_seconds: float = 10.0

@@ -81,10 +81,11 @@ class Created:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPage:
-    """One page of open tasks: `cursor` is None behind the last one."""
+    """One page of open tasks: `cursor` is None behind the last one; `cut`: a task has more."""
 
     ready: tuple[ReadyStep, ...]
     cursor: tuple[int, int] | None
+    cut: bool
 
 
 SWEEP_START = (-(1 << 31), 0)
@@ -252,7 +253,12 @@ def next_retry(connection: Connection, *, core_id: CoreId) -> datetime | None:
 
 
 def sweep(
-    connection: Connection, *, core_id: CoreId, after: tuple[int, int], tasks_max: int
+    connection: Connection,
+    *,
+    core_id: CoreId,
+    after: tuple[int, int],
+    tasks_max: int,
+    steps_max: int,
 ) -> SweepPage:
     """Viable steps of one page of this core's open tasks."""
     returned = rows(
@@ -263,13 +269,16 @@ def sweep(
             "after_priority": after[0],
             "after_task_id": after[1],
             "at_most": tasks_max,
+            "steps_max": steps_max,
         },
     )
     tasks = {row.task_id for row in returned}
-    last = returned[-1] if len(tasks) == tasks_max else None
+    cut = len(returned) == steps_max
+    last = returned[-1] if cut or len(tasks) == tasks_max else None
     return SweepPage(
         ready=tuple(_ready(row) for row in returned if row.step_id is not None),
         cursor=None if last is None else (-last.priority, last.task_id),
+        cut=cut,
     )
 
 

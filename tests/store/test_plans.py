@@ -231,6 +231,7 @@ CASES: dict[str, Case] = {
             "after_priority": 0,
             "after_task_id": 18_500,
             "at_most": 100,
+            "steps_max": 2_000,
         },
         rows_max=1_000,
     ),
