@@ -36,10 +36,14 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
     "demo": Subcommand(
         "tasker_zmq.cli.demo:demo", "Run an order fulfilment from end to end, and clean up."
     ),
-    "tasks": Subcommand("tasker_zmq.cli.tasks:tasks", "Submit, list, show and watch tasks."),
-    "steps": Subcommand(
-        "tasker_zmq.cli.steps:steps", "Show steps with their attempts and results."
+    "tasks": Subcommand(
+        "tasker_zmq.cli.tasks:tasks", "Submit, list, show, watch and control tasks."
     ),
+    "steps": Subcommand(
+        "tasker_zmq.cli.steps:steps",
+        "Show steps with their attempts and results; decide about them.",
+    ),
+    "dlq": Subcommand("tasker_zmq.cli.dlq:dlq", "See and decide what nobody tries again."),
     "batches": Subcommand("tasker_zmq.cli.batches:batches", "List and show batches of steps."),
     "ledger": Subcommand("tasker_zmq.cli.ledger:ledger", "Read every message as it was received."),
     "workers": Subcommand("tasker_zmq.cli.workers:workers", "List the workers and how they are."),

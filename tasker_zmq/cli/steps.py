@@ -1,24 +1,35 @@
-"""`tasker-zmq steps`: one step with everything that happened to it."""
+"""`tasker-zmq steps`: one step with all that happened to it, and what people decide about it."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import click
+import msgspec
 
 from tasker_zmq.cli.choosing import the_step
+from tasker_zmq.cli.control import (
+    decide,
+    decision_options,
+    in_pages,
+    results_option,
+    tell,
+    the_reason,
+)
 from tasker_zmq.cli.database import read_clock, reading
 from tasker_zmq.cli.invocation import Invocation
 from tasker_zmq.cli.output import Output, output_option, print_json
 from tasker_zmq.cli.sections import print_fields, print_section
+from tasker_zmq.domain.control import StepAction
 from tasker_zmq.domain.explanation import span
 from tasker_zmq.errors import NotFoundError
+from tasker_zmq.protocol.control import ControlSteps
 from tasker_zmq.store.reads import steps as reads
 from tasker_zmq.store.reads.standing import error_text
 
 
 @click.group()
 def steps() -> None:
-    """Show steps with their attempts and results."""
+    """Show steps with their attempts and results; retry, resolve, cancel them."""
 
 
 @steps.command()
@@ -79,3 +90,79 @@ def _print(shown: Mapping[str, Any]) -> None:
     print_section("messages", shown["messages"], said, now=now)
     letters = ["dead_letter_id", "reason", "status", "created_at"]
     print_section("dead letters", shown["dead_letters"], letters, now=now)
+
+
+_DONE: Final[Mapping[StepAction, str]] = {
+    StepAction.RETRY: "retried",
+    StepAction.RESOLVE: "resolved",
+    StepAction.CANCEL: "cancelled",
+}
+
+
+def _named_steps(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command steps, `--why` and `--by`."""
+    words = click.argument("words", metavar="ID|TASK/STEP...", nargs=-1, required=True)
+    decorated: Callable[..., None] = output_option(words(decision_options(command)))
+    return decorated
+
+
+@steps.command()
+@_named_steps
+@click.pass_obj
+def retry(
+    invocation: Invocation,
+    *,
+    words: tuple[str, ...],
+    why: str | None,
+    by: str | None,
+    output: Output,
+) -> None:
+    """Try steps again that failed or are in doubt, with all their tries; or at once what waits."""
+    request = ControlSteps(action=StepAction.RETRY, step_ids=(), why=the_reason(why), by=by)
+    _carry_out(invocation, request, words, output=output)
+
+
+@steps.command()
+@_named_steps
+@results_option
+@click.pass_obj
+def resolve(
+    invocation: Invocation,
+    *,
+    words: tuple[str, ...],
+    why: str | None,
+    by: str | None,
+    result: msgspec.Raw,
+    output: Output,
+) -> None:
+    """Take steps for done, with a result of yours; what waits for them goes on."""
+    request = ControlSteps(
+        action=StepAction.RESOLVE, step_ids=(), why=the_reason(why), by=by, results=result
+    )
+    _carry_out(invocation, request, words, output=output)
+
+
+@steps.command()
+@_named_steps
+@click.pass_obj
+def cancel(
+    invocation: Invocation,
+    *,
+    words: tuple[str, ...],
+    why: str | None,
+    by: str | None,
+    output: Output,
+) -> None:
+    """Give steps up that do not run; what waits for them will not run either."""
+    request = ControlSteps(action=StepAction.CANCEL, step_ids=(), why=the_reason(why), by=by)
+    _carry_out(invocation, request, words, output=output)
+
+
+def _carry_out(
+    invocation: Invocation, request: ControlSteps, words: tuple[str, ...], *, output: Output
+) -> None:
+    with reading(invocation) as connection:
+        ids = [the_step(connection, word) for word in words]
+    requests = [msgspec.structs.replace(request, step_ids=page) for page in in_pages(ids)]
+    done = _DONE[request.action]
+    tell(decide(invocation, requests), done, already=done, output=output)

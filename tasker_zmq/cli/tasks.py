@@ -9,6 +9,7 @@ import click
 import msgspec
 import orjson
 
+from tasker_zmq.cli import tasks_control
 from tasker_zmq.cli.choosing import WorkflowName, seconds, the_task, workflow_name
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.database import Database, opened, read_clock, reading
@@ -38,7 +39,10 @@ SHOWN_CHARACTERS_MAX: Final = 40
 
 @click.group()
 def tasks() -> None:
-    """Submit, list, show and watch tasks."""
+    """Submit, list, show and watch tasks; cancel, pause, resume and retry them."""
+
+
+tasks_control.add_to(tasks)
 
 
 @tasks.command()

@@ -125,21 +125,21 @@ def found_open(connection: Connection, dead_letter_ids: Sequence[int]) -> int:
 
 def groups(connection: Connection, wanted: LetterFilter, *, limit: int) -> list[dict[str, Any]]:
     """By fingerprint, workflow and step, the largest first; `message` is that of the newest."""
-    newest_first = DeadLetter.dead_letter_id.desc()
-    columns = select(
-        func.count().label("count"),
-        DeadLetter.fingerprint,
-        full_name().label("workflow"),
-        _step_name().label("step"),
-        func.array_agg(DeadLetter.reason.distinct()).label("reasons"),
-        func.min(DeadLetter.created_at).label("first"),
-        func.max(DeadLetter.created_at).label("last"),
-        func.max(DeadLetter.dead_letter_id).label("newest_id"),
-        func.array_agg(aggregate_order_by(_error_message(), newest_first))[1].label("message"),
+    letter = _letters(wanted).subquery().c
+    alike = (letter.fingerprint, letter.workflow, letter.step)
+    newest_first = aggregate_order_by(letter.message, letter.dead_letter_id.desc())
+    count, newest = func.count(), func.max(letter.dead_letter_id)
+    chosen: Any = select(
+        count.label("count"),
+        *alike,
+        func.array_agg(letter.reason.distinct()).label("reasons"),
+        func.min(letter.created_at).label("first"),
+        func.max(letter.created_at).label("last"),
+        newest.label("newest_id"),
+        func.array_agg(newest_first)[1].label("message"),
     )
-    chosen = joined(columns, wanted).group_by(DeadLetter.fingerprint, full_name(), _step_name())
-    chosen = chosen.order_by(func.count().desc(), func.max(DeadLetter.dead_letter_id).desc())
-    return _rows(connection, chosen.limit(max(1, min(limit, LIMIT_MAX))))
+    ordered = chosen.group_by(*alike).order_by(count.desc(), newest.desc())
+    return _rows(connection, ordered.limit(max(1, min(limit, LIMIT_MAX))))
 
 
 def show(connection: Connection, dead_letter_id: int) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 -- control_steps: moves steps along one arrow because a person said so, with what follows: children
--- that wait for one parent less, their tasks' counters, failed tasks that go on, tasks whose last leaf
--- is done. This core becomes the owner of the tasks. Steps and tasks were locked when they were
--- loaded; `moved` rows are exactly those that moved, `task` rows say how their tasks stand.
+-- that wait for one parent less, their tasks' counters, failed tasks that go on, tasks whose last
+-- leaf is done. This core becomes the owner of the tasks. Steps and tasks were locked when they
+-- were loaded; `moved` rows are exactly those that moved, `task` rows say how their tasks stand.
 WITH held AS MATERIALIZED (
     SELECT s.workflow_step_id, s.state FROM tasker_workflow_steps s
     WHERE s.workflow_step_id = ANY(CAST(:step_ids AS bigint[]))

@@ -1,6 +1,6 @@
 -- load_controlled_steps: steps that a person names, with what decides about them; steps, then their
--- tasks, locked in key order. `elsewhere` is another living core that has steps of the task running,
--- `repeated` says that this very command moved the step before.
+-- tasks, locked in key order. `elsewhere` is another living core that has steps of the task
+-- running, `repeated` says that this very command moved the step before.
 WITH held AS MATERIALIZED (
     SELECT s.workflow_step_id, s.task_id, s.name, s.state, s.unfinished_parents
     FROM tasker_workflow_steps s

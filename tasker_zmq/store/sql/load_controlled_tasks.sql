@@ -1,5 +1,5 @@
--- load_controlled_tasks: tasks that a person names, locked in key order, and how many steps of theirs
--- failed. `elsewhere` is another living core that has steps of the task running.
+-- load_controlled_tasks: tasks that a person names, locked in key order, and how many steps of
+-- theirs failed. `elsewhere` is another living core that has steps of the task running.
 WITH held AS MATERIALIZED (
     SELECT t.task_id, t.state, t.paused, t.processing_core_id AS core_id
     FROM tasker_tasks t WHERE t.task_id = ANY(CAST(:task_ids AS bigint[]))
