@@ -9,10 +9,11 @@ import click
 from tasker_zmq.cli.demonstration.interruption import interruptible
 from tasker_zmq.cli.demonstration.orders import DemoOrder, chosen, read_orders
 from tasker_zmq.cli.demonstration.performance import Show, perform
+from tasker_zmq.cli.demonstration.premises import ENVIRONMENT, without_settings
 from tasker_zmq.cli.demonstration.progress import shown_progress
 from tasker_zmq.cli.demonstration.report import as_object, print_page
 from tasker_zmq.cli.demonstration.shipped import Shipped, find_shipped
-from tasker_zmq.cli.demonstration.stage import ENVIRONMENT, Plan
+from tasker_zmq.cli.demonstration.stage import Plan
 from tasker_zmq.cli.invocation import Invocation
 from tasker_zmq.cli.output import Output, output_option, print_json
 from tasker_zmq.clock import SystemClock
@@ -23,7 +24,6 @@ from tasker_zmq.templates import load_file
 
 ORDERS_MAX: Final = 10_000
 WORKERS_MAX: Final = 32
-OURS: Final = ("TASKER_", "DATABASE_URL")  # the user's settings are not the demo's
 
 
 @click.command()
@@ -69,9 +69,7 @@ def demo(
     orders = chosen(read_orders(shipped.orders), count, seed=seed)
     plan = Plan(
         shipped=shipped,
-        variables={
-            name: value for name, value in process_variables().items() if not name.startswith(OURS)
-        },
+        variables=without_settings(process_variables()),
         workers=workers,
         database_url=invocation.settings.database.url,
         keep=keep,

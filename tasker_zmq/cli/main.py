@@ -36,6 +36,9 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
     "demo": Subcommand(
         "tasker_zmq.cli.demo:demo", "Run an order fulfilment from end to end, and clean up."
     ),
+    "chaos": Subcommand(
+        "tasker_zmq.cli.chaos:chaos", "Kill and cut off real processes under load; count losses."
+    ),
     "tasks": Subcommand(
         "tasker_zmq.cli.tasks:tasks", "Submit, list, show, watch and control tasks."
     ),

@@ -104,6 +104,29 @@ def embedded_postgres(folder: Path, *, keep: bool, durable: bool) -> Iterator[st
                         shutil.rmtree(folder, ignore_errors=True)
 
 
+def halt_server(folder: Path, *, at_once: bool) -> None:
+    """Stop the server of `folder` under those who use it; `at_once`: as after a loss of power.
+
+    Whoever is attached stays so: `resume_server` starts it again, with the same address.
+    """
+    wait = ["--wait", "--timeout", str(START_SECONDS_MAX)]
+    mode = f"--mode={'immediate' if at_once else 'fast'}"
+    _of_running(folder, "stop", mode, *wait)
+
+
+def resume_server(folder: Path) -> None:
+    """Start a server that `halt_server` stopped, with the options that it had."""
+    wait = ["--wait", "--timeout", str(START_SECONDS_MAX)]
+    log = str(folder.expanduser().resolve() / "cluster" / "server.log")
+    _of_running(folder, "restart", "--log", log, *wait)
+
+
+def _of_running(folder: Path, order: str, *arguments: str) -> None:
+    folder = folder.expanduser().resolve()
+    cluster = Cluster(folder=folder, binaries=_binaries(), account=_account(folder), durable=True)
+    _run(cluster, "pg_ctl", [order, *arguments, "--pgdata", str(cluster.data)])
+
+
 def _url(socket_folder: Path) -> str:
     host = quote(str(socket_folder), safe="")
     return f"postgresql+psycopg://{SUPERUSER}@/{DATABASE}?host={host}&port={PORT}"

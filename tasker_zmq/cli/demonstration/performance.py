@@ -15,8 +15,9 @@ from tasker_zmq.cli.demonstration.figures import (
 )
 from tasker_zmq.cli.demonstration.interruption import Interruption
 from tasker_zmq.cli.demonstration.orders import DemoOrder
+from tasker_zmq.cli.demonstration.premises import tell_last_words
 from tasker_zmq.cli.demonstration.progress import Progress
-from tasker_zmq.cli.demonstration.stage import Plan, Stage, set_up, tell_last_words
+from tasker_zmq.cli.demonstration.stage import Plan, Stage, set_up
 from tasker_zmq.cli.demonstration.verdict import problems
 from tasker_zmq.cli.demonstration.witness import Hearing, heard
 from tasker_zmq.domain.template import TaskTemplate
@@ -67,7 +68,7 @@ def perform(show: Show) -> Outcome:
         )
         found = problems(show.orders, figures, hearing)
         if found:
-            tell_last_words(stage.programs, show.plan.keep, show.progress.tell)
+            tell_last_words(stage.programs, kept_by=show.plan.kept_by, tell=show.progress.tell)
     return Outcome(figures=figures, hearing=hearing, problems=found)
 
 

@@ -2,36 +2,35 @@
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import create_engine, make_url, text
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import NullPool
-
-from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.database import Database
 from tasker_zmq.cli.demonstration.figures import connected_workers
 from tasker_zmq.cli.demonstration.interruption import Interruption
-from tasker_zmq.cli.demonstration.programs import Program, end, last_words, start
+from tasker_zmq.cli.demonstration.premises import (
+    ENVIRONMENT,
+    Tell,
+    daemon_answers,
+    endpoints_in,
+    own_database,
+    private_folder,
+    tell_last_words,
+)
+from tasker_zmq.cli.demonstration.programs import Program, end, start
 from tasker_zmq.cli.demonstration.shipped import Shipped
-from tasker_zmq.errors import RefusedError, UnreachableError
-from tasker_zmq.protocol.commands import HealthCheck
+from tasker_zmq.errors import UnreachableError
 from tasker_zmq.store import connection as connections
 from tasker_zmq.store import schema
 from tasker_zmq.store.connection import ConnectionLimits
-from tasker_zmq.store.provision import DatabaseServer, database_server
+from tasker_zmq.store.provision import DatabaseServer
 
 READY_SECONDS_MAX: Final = 30.0
-ASK_SECONDS_MAX: Final = 1.0
-SOCKET_PATH_BYTES_MAX: Final = 100  # the kernels allow 103 (macOS) and 107 (Linux)
-PURPOSES: Final = ("steps", "results", "commands", "health")
-ENVIRONMENT: Final = "development"
 LIMITS: Final = ConnectionLimits(statement_timeout_seconds=60)  # the last count reads it all
-Tell = Callable[[str], None]
+KEPT_BY: Final = "tasker-zmq demo --keep DIR"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +42,11 @@ class Plan:
     workers: int
     database_url: str | None
     keep: Path | None
+
+    @property
+    def kept_by(self) -> str | None:
+        """The command that keeps the logs, where they are not kept."""
+        return KEPT_BY if self.keep is None else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +69,16 @@ def set_up(plan: Plan, *, interruption: Interruption, tell: Tell) -> Iterator[St
     """Start what is needed, in order, and end it in the opposite order."""
     with ExitStack() as stack:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tasker-demo-")))
-        endpoints = _endpoints(sockets)
-        folder = _private_folder(plan.keep, sockets)
-        server = stack.enter_context(_database(plan, folder))
+        endpoints = endpoints_in(sockets)
+        folder = private_folder(plan.keep, sockets)
+        server = stack.enter_context(
+            own_database(
+                plan.database_url,
+                place=folder / "postgres",
+                name=f"tasker_demo_{os.getpid()}",
+                keep=plan.keep is not None,
+            )
+        )
         tell(f"database: {server.origin}")
         schema.upgrade(server.url)
         engine = connections.create(server.url, purpose="demo", limits=LIMITS)
@@ -90,58 +101,8 @@ def set_up(plan: Plan, *, interruption: Interruption, tell: Tell) -> Iterator[St
             tell("interrupted: ending the workers, the daemon and the database")
             raise
         except Exception:
-            tell_last_words(stage.programs, plan.keep, tell)
+            tell_last_words(stage.programs, kept_by=plan.kept_by, tell=tell)
             raise
-
-
-def _endpoints(folder: Path) -> dict[str, str]:
-    longest = max(len(os.fsencode(folder / purpose)) for purpose in PURPOSES)
-    if longest > SOCKET_PATH_BYTES_MAX:
-        raise RefusedError(
-            f"the sockets in {folder} would have names of {longest} bytes, at most "
-            f"{SOCKET_PATH_BYTES_MAX} are possible; set TMPDIR to a shorter folder"
-        )
-    return {purpose: f"ipc://{folder / purpose}" for purpose in PURPOSES}
-
-
-def _private_folder(keep: Path | None, sockets: Path) -> Path:
-    if keep is None:
-        return sockets
-    folder = keep.expanduser().absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RefusedError(f"--keep wants a new or an empty folder, and {folder} is neither")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@contextmanager
-def _database(plan: Plan, folder: Path) -> Iterator[DatabaseServer]:
-    place = folder / "postgres"
-    keep = plan.keep is not None
-    with database_server(plan.database_url, data_dir=place, keep=keep) as server:
-        if plan.database_url is None:
-            yield server
-            return
-        name = f"tasker_demo_{os.getpid()}"
-        url = make_url(server.url).set(database=name).render_as_string(hide_password=False)
-        _execute(server, f'CREATE DATABASE "{name}"')
-        try:
-            origin = f"a database of its own, {name}, beside {server.origin}"
-            yield DatabaseServer(url=url, origin=origin)
-        finally:
-            _execute(server, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
-
-
-def _execute(server: DatabaseServer, statement: str) -> None:
-    engine = create_engine(server.url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as connection:
-            connection.execute(text(statement))
-    except SQLAlchemyError as error:
-        raise UnreachableError(
-            f"`{statement}` failed on {server.origin}: {getattr(error, 'orig', None) or error}; "
-            "unset TASKER_DATABASE_URL to use an embedded PostgreSQL"
-        ) from None
 
 
 def _start_daemon(
@@ -195,12 +156,7 @@ def _with_folder(path: str | None, folder: Path) -> str:
 def _await_daemon(stage: Stage, commands: str, interruption: Interruption) -> None:
     def answers() -> bool:
         stage.check()
-        try:
-            with CommandClient(commands) as client:
-                client.ask("HealthCheck", HealthCheck(), timeout_seconds=ASK_SECONDS_MAX)
-        except UnreachableError:
-            return False
-        return True
+        return daemon_answers(commands)
 
     if not interruption.wait_until(answers, seconds_max=READY_SECONDS_MAX):
         raise UnreachableError(f"the daemon did not answer within {READY_SECONDS_MAX:.0f} s")
@@ -221,13 +177,3 @@ def _await_workers(stage: Stage, count: int, interruption: Interruption) -> None
 def _listed_pids(programs: list[Program]) -> str:
     word = "process" if len(programs) == 1 else "processes"
     return f"{word} {', '.join(str(each.running.pid) for each in programs)}"
-
-
-def tell_last_words(programs: list[Program], keep: Path | None, tell: Tell) -> None:
-    """The ends of all logs, and where they are."""
-    for each in programs:
-        tell(f"the last lines of {each.log}:")
-        for line in last_words(each):
-            tell(f"  {line}")
-    if keep is None:
-        tell("these logs go with the private folder; `tasker-zmq demo --keep DIR` keeps them")

@@ -1,0 +1,1 @@
+"""The rooms of `tasker-zmq chaos`: load, faults, an independent witness, and the verdict."""
