@@ -82,6 +82,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         last_heard_at=sitting.now,
         confirms_start=request.confirms_start,
     )
+    sitting.turn.begun[session_id] = session
     sitting.changes.then(lambda: _begin(sitting.desk.state, session, worker_id=worker_id))
     kept = _adopt(sitting, request, session, worker_id=worker_id)
     _succeed(sitting, request, session, worker_id=worker_id, kept=kept)

@@ -12,6 +12,7 @@ from tasker_zmq.domain.results import Outcome, ResultStatus, StepDecision, StepF
 from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent, StepState
 from tasker_zmq.pipeline import ledger
 from tasker_zmq.pipeline.accounts import BatchView, StepView, Views
+from tasker_zmq.pipeline.delivery import may_still_report
 from tasker_zmq.pipeline.ledger import Ruling
 from tasker_zmq.pipeline.state import LEGACY_SESSION
 from tasker_zmq.pipeline.turn import Turn
@@ -47,6 +48,7 @@ class Findings:
     recorded: list[tuple[SessionId, Recorded]] = field(default_factory=list)
     released: list[tuple[SessionId, StepId, BatchId]] = field(default_factory=list)
     completed_batches: list[tuple[SessionId, BatchId]] = field(default_factory=list)
+    awaited: set[BatchId] = field(default_factory=set)  # more of them may still come
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,9 @@ class Applying:
         views = self.findings.views
         views.load(batch_store.expired(self._turn.connection, sorted(words)))
         for batch in views.batches.values():
+            if may_still_report(self._turn, batch.session_id, batch.batch_uuid):
+                self.findings.awaited.add(batch.batch_id)
+                continue
             for step_id, status in words[batch.batch_id]:
                 self._rule_step(batch, step_id, Said(status=status, error=only_word))
             self._close(batch)
@@ -142,8 +147,15 @@ class Applying:
         speaking = session_id or LEGACY_SESSION
         if speaking == batch.session_id:
             return True
-        session = self._turn.state.sessions.get(speaking)
-        return session is not None and batch.session_id in session.succeeded
+        return batch.session_id in self._succeeded(speaking) or speaking in self._succeeded(
+            batch.session_id
+        )
+
+    def _succeeded(self, session_id: SessionId) -> tuple[SessionId, ...]:
+        """Earlier sessions of the same process; it may have begun in this very tick."""
+        sessions = self._turn.state.sessions
+        session = self._turn.begun.get(session_id) or sessions.get(session_id)
+        return session.succeeded if session else ()
 
     def _rule(self, message: ResultMessage, batch: BatchView) -> Ruling:
         if isinstance(message, PartialResult):

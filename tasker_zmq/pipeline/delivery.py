@@ -6,13 +6,13 @@ which knows its batches by id. A worker that beats but never gets anything is de
 """
 
 from collections.abc import Collection, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 from tasker_zmq.domain.ids import BatchId, SessionId
 from tasker_zmq.pipeline.inbox import Letter, Outbox
 from tasker_zmq.pipeline.requests import Loaded, Sending, load, publication
-from tasker_zmq.pipeline.state import Sent, Session
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Sent, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import Command, Payload, Ping
@@ -24,10 +24,11 @@ DELIVERIES_MAX = 3
 
 def hear(turn: Turn, session: Session, in_hand: Collection[str]) -> None:
     """Compare what a heartbeat names with what was sent; at most once per beat that was due."""
+    known = frozenset(uuid.lower() for uuid in in_hand)
+    turn.changes.then(lambda: _note_named(session, known, turn.now))
     pause = timedelta(seconds=turn.tuning.heartbeat_interval_seconds / 2)
     if session.compared_at is not None and turn.now - session.compared_at < pause:
         return  # several beats that waited together are one sign, not several
-    known = {uuid.lower() for uuid in in_hand}
     arrived = [sent for sent in session.sent.values() if sent.batch_uuid in known]
     missing = [sent for sent in session.sent.values() if sent.batch_uuid not in known]
     for sent in missing:
@@ -45,6 +46,20 @@ def hear(turn: Turn, session: Session, in_hand: Collection[str]) -> None:
             sent.missed += 1
 
     turn.changes.then(note)
+
+
+def _note_named(session: Session, known: frozenset[str], now: datetime) -> None:
+    session.named, session.named_at = known, now
+
+
+def may_still_report(turn: Turn, session_id: SessionId, batch_uuid: str) -> bool:
+    """Whether results of a batch may be on their way: its session lives, and does not deny it."""
+    session = turn.state.sessions.get(session_id)
+    if session is None or session_id == LEGACY_SESSION or session_id in turn.gone:
+        return False
+    lately = turn.now - timedelta(seconds=2 * turn.tuning.heartbeat_interval_seconds)
+    unsure = session.named_at is None or session.named_at < lately
+    return unsure or batch_uuid in session.named
 
 
 def send_again(turn: Turn) -> Outbox:

@@ -65,6 +65,8 @@ class Session:
     deaf: bool = False  # it beats, but gets nothing: it must register again
     doubted_at: datetime | None = None  # its subscriber left: it was asked for a sign of life
     compared_at: datetime | None = None
+    named: frozenset[str] = frozenset()  # the batches that its last heartbeat had in hand
+    named_at: datetime | None = None
     succeeded: tuple[SessionId, ...] = ()  # earlier sessions of the very same process
     holding: dict[StepId, BatchId] = field(default_factory=dict)
     sent: dict[BatchId, Sent] = field(default_factory=dict)

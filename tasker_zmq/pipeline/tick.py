@@ -278,10 +278,19 @@ class _Pass:
             applying = Applying(self._turn)
             findings = applying.take_words(words)
             self._write(findings)
+            self._await_more(findings.awaited)
+            batch_ids = [each for each in batch_ids if each not in findings.awaited]
+            found = {each: found[each] for each in batch_ids if each in found}
         batch_store.forget_differences(self._turn.connection, batch_ids)
         reconcile.store(self._turn.connection, found, now=self._turn.now)
         for batch_id in batch_ids:
             self._turn.changes.then(partial(self._turn.state.unreconciled.drop, batch_id))
+
+    def _await_more(self, batch_ids: Iterable[BatchId]) -> None:
+        """Their workers may still have results that only a completion told of: ask later."""
+        due = self._turn.now + timedelta(seconds=self._turn.tuning.completion_grace_seconds)
+        for batch_id in batch_ids:
+            self._turn.changes.then(partial(self._turn.state.unreconciled.put, batch_id, due))
 
     def _refuse(self, oversized: Sequence[Loaded]) -> None:
         if not oversized:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.pipeline.contents import ContentsOfTurn
-from tasker_zmq.pipeline.state import Changes, CoreState
+from tasker_zmq.pipeline.state import Changes, CoreState, Session
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 
 
@@ -28,6 +28,7 @@ class Turn:
     heard: set[SessionId] = field(default_factory=set)  # their heartbeats lie in this very tick
     undelivered: list[tuple[SessionId, BatchId]] = field(default_factory=list)
     deaf: dict[SessionId, list[BatchId]] = field(default_factory=dict)
+    begun: dict[SessionId, Session] = field(default_factory=dict)  # sessions, in this very tick
     publications: dict[SessionId, int] = field(default_factory=dict)
     suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick
 

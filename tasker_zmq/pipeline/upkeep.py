@@ -88,6 +88,7 @@ def forgive_absence(state: CoreState, absence: timedelta, now: datetime) -> None
         if session.doubted_at is not None:
             session.doubted_at = now
     state.deadlines.postpone(absence)
+    state.unreconciled.postpone(absence)
 
 
 def keep_up(turn: Turn) -> None:

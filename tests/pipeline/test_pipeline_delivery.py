@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from tasker_zmq.domain.ids import SessionId, StepId
+from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId
 from tasker_zmq.pipeline.inbox import SubscriptionSeen
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol import codec
@@ -298,6 +298,7 @@ def test_a_step_that_must_not_run_twice_is_in_doubt_only_when_it_was_allowed_to_
         assert attempts(world, task) == ("in_doubt", 1, 0)
         assert [letter.reason for letter in world.dead_letters()] == ["in_doubt"]
         world.tick(*anna.answers(batch))  # its late success ends the doubt
+        assert [letter.status for letter in world.dead_letters()] == ["resolved"]
     else:
         assert attempts(world, task) == ("pending", 0, 0)
         assert world.dead_letters() == []
@@ -331,3 +332,31 @@ def test_no_session_is_sent_more_bytes_than_it_may_hold(make_world: MakeWorld) -
     big = world.submit("single", {"pad": "x" * 30_000})  # alone it may go
     world.run()
     assert {world.task(task).state for task in (*tasks, big)} == {"complete"}
+
+
+def test_an_outcome_that_only_a_completion_tells_waits_while_its_worker_may_still_report_it(
+    world: World,
+) -> None:
+    world.publish(template("pair", PAIR))
+    anna = world.worker("anna", handler=lambda _: Word(output={"kept": True}))
+    task = world.submit("pair")
+    partial, completion = anna.answers(anna.batch())
+    world.tick(completion)
+    anna.unrecorded[BatchUuid(str(world.batches()[0].batch_uuid))] = None  # it resends the partial
+    world.wait(30)
+    assert world.states(task)["a"] == "in_progress"
+    world.tick(partial)
+    assert world.steps(task)["a"].results == {"kept": True}
+    anna.unrecorded.clear()
+    world.run()
+    assert world.task(task).state == "complete"
+
+
+def test_it_is_taken_when_the_worker_has_nothing_more_of_the_batch(world: World) -> None:
+    world.publish(template("single", SINGLE))
+    anna = world.worker("anna")
+    task = world.submit("single")
+    _, completion = anna.answers(anna.batch())
+    world.tick(completion)
+    world.wait(10)
+    assert world.task(task).state == "complete"
