@@ -12,6 +12,8 @@ READY_TO_DEVELOP := $(VENV)/.installed-dev
 PYTHON ?=
 DB ?=
 ARGS ?=
+SEEDS ?= 100
+SEED ?= 1
 
 # A cache in the home directory would be a trace outside of this folder.
 export PIP_NO_CACHE_DIR := 1
@@ -43,7 +45,15 @@ test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k l
 
 .PHONY: bench
 bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")
-	@$(BIN)/python bench/chains.py $(ARGS)
+	@$(BIN)/python -m bench.chains $(ARGS)
+
+.PHONY: sim
+sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 for the first, ARGS="--without loss")
+	@DB=$(DB) $(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --seed $(SEED) $(ARGS)
+
+.PHONY: sim-planted
+sim-planted: $(READY_TO_DEVELOP) ## Plant each known bug in turn: the simulation must find every one of them
+	@DB=$(DB) $(BIN)/python -m tests.simulation.hunt $(ARGS)
 
 .PHONY: check
 check: $(READY_TO_DEVELOP) ## Lint, types, floors and tidiness: fast enough for every commit

@@ -1,102 +1,26 @@
 """Two figures: how long a 4-step chain takes on an idle system, and how many steps run in a second.
 
 Daemon, workers and PostgreSQL are processes of their own; fsync and synchronous_commit stay on.
-`make bench`, or `python bench/chains.py --chains 2000 -o json`.
+`make bench`, or `python -m bench.chains --chains 2000 -o json`.
 """
 
-import os
 import statistics
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import msgspec
 import orjson
 import zmq
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, text
 
+from bench.system import System, WorkerSpec, running, wait_until
 from tasker_zmq.cli.client import CommandClient
-from tasker_zmq.cli.demonstration.programs import Program, end, start
-from tasker_zmq.errors import TaskerError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import Command, InitializeTask, Payload, TaskRequest
-from tasker_zmq.store import connection as connections
-from tasker_zmq.store import schema
-from tasker_zmq.store.provision import database_server
 
 CHAIN = Path(__file__).with_name("chain.py")
 STEPS = 4
 WARM_UP_CHAINS = 50
-PURPOSES = ("steps", "results", "commands", "health")
-WAIT_SECONDS_MAX = 120.0
-
-
-@dataclass(frozen=True)
-class System:
-    """A running system: where commands go, and its database."""
-
-    commands: str
-    engine: Engine
-    programs: list[Program]
-
-
-@contextmanager
-def running(workers: int, concurrency: int) -> Iterator[System]:
-    """A fresh database, a daemon and workers; all of it gone afterwards."""
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tasker-bench-")))
-        server = stack.enter_context(
-            database_server(
-                os.environ.get("TASKER_BENCH_DATABASE_URL"),
-                data_dir=folder / "postgres",
-                keep=False,
-            )
-        )
-        schema.upgrade(server.url)
-        engine = connections.create(
-            server.url, purpose="bench", limits=connections.ConnectionLimits()
-        )
-        stack.callback(engine.dispose)
-        variables = {name: value for name, value in os.environ.items() if "TASKER" not in name}
-        variables |= {
-            f"TASKER_ENDPOINTS_{each.upper()}": f"ipc://{folder / each}" for each in PURPOSES
-        }
-        variables["TASKER_DATABASE_URL"] = server.url
-        commands = f"ipc://{folder / 'commands'}"
-        programs = [
-            start("daemon", "main", arguments=["daemon"], variables=variables, folder=folder)
-        ]
-        stack.callback(end, programs)
-        for number in range(1, workers + 1):
-            arguments = [str(CHAIN), "--name", f"bench-{number}", "--commands", commands]
-            arguments += ["--concurrency", str(concurrency)]
-            programs.append(
-                start(
-                    f"w{number}", "worker", arguments=arguments, variables=variables, folder=folder
-                )
-            )
-        system = System(commands, engine, programs)
-        ready = "SELECT count(*) >= :workers FROM tasker_worker_registrations"
-        wait_until(system, ready, workers=workers)
-        yield system
-
-
-def wait_until(system: System, question: str, **values: int) -> None:
-    """Ask the database until it says yes."""
-    give_up_at = time.perf_counter() + WAIT_SECONDS_MAX
-    while True:
-        for program in system.programs:
-            program.check()
-        with system.engine.connect() as connection:
-            if connection.execute(text(question), values).scalar():
-                return
-        if time.perf_counter() > give_up_at:
-            raise TaskerError(f"waited {WAIT_SECONDS_MAX:.0f} s in vain for: {question}")
-        time.sleep(0.02)
 
 
 def request(number: int) -> InitializeTask:
@@ -109,17 +33,19 @@ def request(number: int) -> InitializeTask:
     )
 
 
-def one_by_one(system: System, chains: int) -> list[float]:
+ALL_OVER = "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks WHERE completed_at IS NULL)"
+
+
+def one_by_one(system: System, chains: int, *, until: str = ALL_OVER) -> list[float]:
     """Milliseconds from request to completion as the daemon recorded them, one chain at a time."""
     with CommandClient(system.commands) as client:
         for number in range(chains):
             client.ask("InitializeTask", request(number))
-            wait_until(
-                system, "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks WHERE completed_at IS NULL)"
-            )
+            wait_until(system, until)
     taken = text(
-        "SELECT extract(epoch FROM completed_at - requested_at) * 1000 FROM tasker_tasks "
-        "ORDER BY task_id DESC LIMIT :chains"
+        "SELECT extract(epoch FROM t.completed_at - t.requested_at) * 1000 FROM tasker_tasks t "
+        "JOIN tasker_named_tasks n USING (named_task_id) WHERE n.name = 'chain4' "
+        "ORDER BY t.task_id DESC LIMIT :chains"
     )
     with system.engine.connect() as connection:
         return [float(value) for value in connection.execute(taken, {"chains": chains}).scalars()]
@@ -141,9 +67,7 @@ def all_at_once(system: System, chains: int) -> float:
             socket.send(codec.encode(command))
         for _ in range(chains):
             socket.recv()
-        wait_until(
-            system, "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks WHERE completed_at IS NULL)"
-        )
+        wait_until(system, ALL_OVER)
     taken = text(
         "SELECT count(*) * :steps / extract(epoch FROM max(completed_at) - min(requested_at)) "
         "FROM tasker_tasks WHERE task_id > :before AND state = 'complete'"
@@ -165,7 +89,8 @@ def _newest(connection: Connection) -> int:
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table")
 def bench(*, chains: int, single: int, workers: int, concurrency: int, output: str) -> None:
     """Measure chains of four steps that do nothing."""
-    with running(workers, concurrency) as system:
+    spec = WorkerSpec(target=CHAIN, concurrency=concurrency)
+    with running([spec] * workers) as system:
         one_by_one(system, WARM_UP_CHAINS)
         latencies = sorted(one_by_one(system, single))
         rate = all_at_once(system, chains)
