@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from tasker_zmq.commands.router import ROUTES, command_type
-from tasker_zmq.protocol import codec, commands, messages, topics
+from tasker_zmq.protocol import codec, commands, control, messages, topics
 from tasker_zmq.protocol.codec import Decoded
 from tasker_zmq.protocol.limits import WireLimits
 
@@ -32,7 +32,7 @@ SEEDS = [name for name, each in VECTORS.items() if not each["ours"]]
 
 def kind_of(name: str) -> type[msgspec.Struct]:
     found: Any = None
-    places: list[types.ModuleType] = [messages, commands]
+    places: list[types.ModuleType] = [messages, commands, control]
     for place in places:
         found = found or getattr(place, name, None)
     assert isinstance(found, type)
