@@ -17,7 +17,7 @@ from tasker_zmq.store import connection, schema
 from tasker_zmq.store.connection import ConnectionLimits, translated
 from tasker_zmq.store.provision import DatabaseServer, database_server
 
-TIMED_OUT: Final = "57014"
+TIMED_OUT: Final = ("57014", "55P03")  # its time was up, or the time to wait for a lock
 # Hot statements are planned for small reads by key; questions of people may want whole tables.
 _PLAN_FREELY: Final = text(
     "SELECT set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true), "
@@ -52,11 +52,11 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            if getattr(error.orig, "sqlstate", None) != TIMED_OUT:
+            if getattr(error.orig, "sqlstate", None) not in TIMED_OUT:
                 raise
             raise QuestionTimedOutError(
-                f"the database needed more than {self._seconds_max:g} s for that; ask for less, "
-                "or raise database.statement_timeout_seconds"
+                f"the database needed more than {self._seconds_max:g} s for that, or it is locked; "
+                "ask for less, or raise database.statement_timeout_seconds"
             ) from None
 
 

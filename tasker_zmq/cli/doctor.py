@@ -112,7 +112,9 @@ def _check_invariants(invocation: Invocation, limit: float, output: Output) -> N
         hold = "all of them hold" if found.checked else "none of them"
         click.echo(f"{len(found.checked)} invariants checked, {hold}")
     for name in found.unchecked:
-        say(f"not checked: {name} took longer than {limit:g} s; give it more with --seconds")
+        say(f"not checked: {name} took longer than {limit:g} s, or a table was locked")
+    if found.unchecked:
+        say("give it more with --seconds")
     if found.violations:
         say(f"{len(found.checked)} invariants checked")
         kinds = sorted({each.invariant for each in found.violations})

@@ -121,6 +121,7 @@ BREAKERS = {
         "DELETE FROM tasker_dead_letters",
         "UPDATE tasker_dead_letters SET status = 'requeued'",
     ],
+    "open letters": [f"{STEPS} state = 'complete' WHERE state = 'error'"],
     "I8 chosen session": [
         f"{BATCHES} session_id = 'nobody'",
         f"{BATCHES} registration_id = 9999",

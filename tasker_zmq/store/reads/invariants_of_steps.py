@@ -144,6 +144,12 @@ LEFT JOIN tasker_workflow_steps p ON p.workflow_step_id = e.from_step_id
     AND p.state NOT IN ('complete', 'resolved_manually')
 GROUP BY s.workflow_step_id HAVING s.unfinished_parents <> count(p.workflow_step_id)"""
 
+_OPEN_LETTERS: Final = """
+SELECT 'dead letter ' || d.dead_letter_id AS subject,
+    'it is open, and its step ' || s.workflow_step_id || ' is ' || s.state AS detail
+FROM tasker_dead_letters d JOIN tasker_workflow_steps s USING (workflow_step_id)
+WHERE d.status = 'open' AND s.state NOT IN ('error', 'in_doubt')"""
+
 STEP_INVARIANTS: Final = (
     Invariant(
         "I1 held",
@@ -164,6 +170,7 @@ STEP_INVARIANTS: Final = (
     Invariant("I7 once", "A step that must not run twice begins once.", _ONCE),
     Invariant("I7 losses", "A step that was lost too often is not sent again.", _LOSSES),
     Invariant("I7 dead letters", "A step in error or in doubt has a dead letter.", _DEAD_LETTERS),
+    Invariant("open letters", "An open dead letter's step is in error or in doubt.", _OPEN_LETTERS),
     Invariant(
         "unfinished parents", "A step counts its unfinished parents rightly.", _UNFINISHED_PARENTS
     ),
