@@ -190,10 +190,10 @@ class EngineThread(threading.Thread):
 
         After any failure it is thrown away, whatever state it may be in.
         """
-        if self._connection is None:
-            self._connection = self._parts.database.connect()
-            worker_store.hold_name(self._connection, self._state.core_id)
         try:
+            if self._connection is None:
+                self._connection = self._parts.database.connect()
+                worker_store.hold_name(self._connection, self._state.core_id)
             with self._connection.begin():
                 yield self._connection
         except BaseException:

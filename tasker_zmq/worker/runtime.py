@@ -85,6 +85,7 @@ class Worker:
         self._batches = BatchesInHand(parts.registration.worker_name)
         for batch_id in parts.outbox.batch_ids():  # a former process of this name ran them
             self._batches.remember(batch_id)
+        self._plane: DataSockets | None = None
         self._control = ControlLink(
             lambda: CommandSocket(context, parts.commands_url),
             url=parts.commands_url,
@@ -92,7 +93,6 @@ class Worker:
             clock=parts.clock,
             ids=parts.ids,
         )
-        self._plane: DataSockets | None = None
         self._limits = WireLimits()
         self._publication = 0
         self._stop_asked = False
@@ -186,11 +186,22 @@ class Worker:
         return merged((*self._batches.in_hand(), *waiting))
 
     def _describe(self) -> RegisterWorker:
+        """What it has in hand now; from here on it takes nothing more by the former session.
+
+        What is not named goes elsewhere: taken all the same, it would run twice.
+        """
+        self._leave_plane()
         return msgspec.structs.replace(
             self._parts.registration,
             former_session_id=self._session.session_id if self._session else None,
             in_hand=self._in_hand(),
         )
+
+    def _leave_plane(self) -> None:
+        if self._plane is not None and self._session is not None:
+            self._results.use(None, self._session.session_id)
+            self._plane.close()
+            self._plane = None
 
     def _beat(self, session_id: SessionId) -> WorkerHeartbeat:
         return WorkerHeartbeat(
@@ -202,6 +213,7 @@ class Worker:
 
     def _begin_session(self, session: WorkerRegistered, now: float) -> None:
         first = self._session is None
+        self._leave_plane()
         self._session = session
         self._publication = 0
         self._limits = WireLimits(
@@ -209,9 +221,6 @@ class Worker:
             nesting_max=session.limits.nesting_max,
             batch_steps_max=session.limits.batch_steps_max,
         )
-        if self._plane is not None:
-            self._plane.close()
-            self._plane = None
         try:
             self._plane = DataSockets(
                 self._context,
