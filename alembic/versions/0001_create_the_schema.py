@@ -486,7 +486,7 @@ def upgrade() -> None:
             sa.Integer(),
             server_default=sa.text("0"),
             nullable=False,
-            comment="Steps that ended in error and still stand so.",
+            comment="Steps that ended in error or were cancelled, and still stand so.",
         ),
         sa.Column("transitions", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("context", postgresql.JSONB(astext_type=sa.Text()), nullable=False),

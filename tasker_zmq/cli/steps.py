@@ -85,6 +85,8 @@ def _print(shown: Mapping[str, Any]) -> None:
     attempts = ["attempt", "batch_id", "batch_uuid", "state", "worker", "created_at"]
     print_section("batches that carried it", shown["batches"], attempts, now=now)
     arrows = ["sort_key", "event", "from_state", "to_state", "created_at"]
+    if any(arrow["by"] for arrow in shown["transitions"]):
+        arrows += ["by", "why"]
     print_section("transitions", shown["transitions"], arrows, now=now)
     said = ["ledger_id", "batch_id", "status", "verdict", "worker", "sequence", "received_at"]
     print_section("messages", shown["messages"], said, now=now)

@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 
 WHY_CHARACTERS_MAX: Final = 1_000
 BY_CHARACTERS_MAX: Final = 200
+RESULTS_BYTES_MAX: Final = 16_384  # a page of 1,000 steps may be given them at once
 _CLOSED_BY: Final = {
     StepAction.RETRY: DeadLetterStatus.REQUEUED,
     StepAction.RESOLVE: DeadLetterStatus.RESOLVED,
@@ -180,6 +181,12 @@ def begin(
             "invalid",
             f"'why' has {len(request.why)} characters and 'by' {len(by)}; wanted are at most "
             f"{WHY_CHARACTERS_MAX} and {BY_CHARACTERS_MAX}",
+        )
+    if not isinstance(request, ControlTasks) and len(bytes(request.results)) > RESULTS_BYTES_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"the results are {len(bytes(request.results))} bytes; at most {RESULTS_BYTES_MAX} can "
+            "be given: give a reference to what is larger",
         )
     return Deed(sitting, by=by, why=request.why, command_id=asked.command.command_id)
 

@@ -208,6 +208,11 @@ def test_a_retry_of_a_task_requeues_all_its_failed_steps(world: World) -> None:
             {"action": "retry", "step_ids": list(range(1_001)), "why": "x", "by": "x"},
             "1001 steps",
         ),
+        (
+            "ControlSteps",
+            {"action": "resolve", "step_ids": [1], "why": "x", "by": "x", "results": "x" * 16_384},
+            "the results are 16386 bytes",
+        ),
         ("DecideDeadLetters", {"action": "requeue", "why": "x", "by": "x"}, "either"),
         (
             "DecideDeadLetters",

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ order = workflow("tests/order@1.0.0", ship)
 """
 
 
-def tasker(running: RunningDaemon, *arguments: str) -> dict[str, list[int]]:
+def tasker(running: RunningDaemon, *arguments: str) -> dict[str, Any]:
     """What the command printed as JSON."""
     done = subprocess.run(
         [sys.executable, "-m", "tasker_zmq.cli.main", *arguments, "-o", "json"],
@@ -46,7 +47,7 @@ def tasker(running: RunningDaemon, *arguments: str) -> dict[str, list[int]]:
         cwd=running.log.parent,
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, list[int]] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
@@ -69,6 +70,9 @@ def test_a_group_of_dead_letters_is_requeued_once_its_cause_is_mended(
     (who,) = running.rows("SELECT DISTINCT decided_by, decision_reason FROM tasker_dead_letters")
     assert "@" in who["decided_by"]
     assert who["decision_reason"] == "card works"
+    shown = tasker(running, "steps", "show", f"{tasks[0]}/charge")
+    retries = [each for each in shown["transitions"] if each["event"] == "retry"]
+    assert [(each["by"], each["why"]) for each in retries] == [(who["decided_by"], "card works")]
     assert_invariants(running)
 
 

@@ -1,9 +1,7 @@
 """What always holds of steps: who has them, how often they were sent, what became of them."""
 
-from string import Template
 from typing import Final
 
-from tasker_zmq.domain.losses import LOSSES_MAX
 from tasker_zmq.store.reads.invariant import Invariant
 
 _HELD: Final = """
@@ -90,18 +88,14 @@ JOIN tasker_workflow_step_edges e ON e.to_step_id = s.workflow_step_id
 JOIN tasker_workflow_steps p ON p.workflow_step_id = e.from_step_id
 WHERE s.state IN ('in_progress', 'complete') AND p.state NOT IN ('complete', 'resolved_manually')"""
 
-# A person who retries a step gives it another life, so those steps are left out.
+# A person who retries a step gives it another life, in which both are counted from 0.
 _ATTEMPTS: Final = """
 SELECT 'step ' || s.workflow_step_id AS subject,
     s.attempts || ' attempts with ' || s.losses || ' losses; its retry limit is ' || s.retry_limit
         || CASE WHEN s.retryable THEN '' ELSE ', and it is not retryable' END AS detail
 FROM tasker_workflow_steps s
-WHERE (s.attempts > s.losses + 1 + CASE WHEN s.retryable THEN s.retry_limit ELSE 0 END
-        OR s.attempts < 0)
-    AND NOT EXISTS (
-        SELECT 1 FROM tasker_workflow_step_transitions t
-        WHERE t.workflow_step_id = s.workflow_step_id AND t.event_name = 'retry'
-            AND t.from_state IN ('error', 'in_doubt'))"""
+WHERE s.attempts NOT BETWEEN 0
+    AND s.losses + 1 + CASE WHEN s.retryable THEN s.retry_limit ELSE 0 END"""
 
 # To lose a step that must not run twice means that it never began; a person may begin it again.
 _ONCE: Final = """
@@ -116,13 +110,20 @@ HAVING count(*) FILTER (WHERE t.event_name = 'start')
     > 1 + count(*) FILTER (WHERE t.event_name = 'lose'
         OR (t.event_name = 'retry' AND t.from_state IN ('error', 'in_doubt')))"""
 
-_LOSSES: Final = Template("""
+# A sending is charged as an attempt, or was given back; what was lost is charged as a loss, or was.
+_LOSSES: Final = """
 SELECT 'step ' || s.workflow_step_id AS subject,
-    'it is ' || s.state || ' after ' || s.losses || ' losses; $most are allowed' AS detail
-FROM tasker_workflow_steps s
-WHERE s.losses NOT BETWEEN 0 AND $most AND (
-    s.losses NOT BETWEEN 0 AND $most + 1
-    OR s.state IN ('pending', 'in_progress', 'waiting_for_retry'))""").substitute(most=LOSSES_MAX)
+    'it was sent ' || t.starts || ' times and lost or given back ' || t.loses
+        || ' times; it counts ' || s.attempts || ' attempts and ' || s.losses || ' losses' AS detail
+FROM tasker_workflow_steps s JOIN (
+    SELECT workflow_step_id, count(*) FILTER (WHERE event_name = 'start') AS starts,
+        count(*) FILTER (WHERE event_name = 'lose') AS loses,
+        count(*) FILTER (WHERE event_name = 'fail' AND from_state = 'in_progress') AS failures,
+        bool_or(event_name = 'retry' AND from_state IN ('error', 'in_doubt')) AS revived
+    FROM tasker_workflow_step_transitions GROUP BY workflow_step_id
+) t USING (workflow_step_id)
+WHERE NOT t.revived AND (s.losses < 0 OR s.attempts > t.starts
+    OR t.starts - s.attempts + s.losses NOT BETWEEN t.loses AND t.loses + t.failures)"""
 
 # A letter that was requeued belongs to the step's life before; an ended task may have none left.
 _DEAD_LETTERS: Final = """
@@ -168,7 +169,7 @@ STEP_INVARIANTS: Final = (
     Invariant("I6 parents first", "A step is sent only after all its parents.", _PARENTS_FIRST),
     Invariant("I7 attempts", "A step is not sent more often than its retries allow.", _ATTEMPTS),
     Invariant("I7 once", "A step that must not run twice begins once.", _ONCE),
-    Invariant("I7 losses", "A step that was lost too often is not sent again.", _LOSSES),
+    Invariant("I7 losses", "Sendings of a step are tries, losses, or were given back.", _LOSSES),
     Invariant("I7 dead letters", "A step in error or in doubt has a dead letter.", _DEAD_LETTERS),
     Invariant("open letters", "An open dead letter's step is in error or in doubt.", _OPEN_LETTERS),
     Invariant(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, select
+from sqlalchemy import Connection, Text, cast, func, select
 from sqlalchemy.orm import aliased
 
 from tasker_zmq.domain.ids import StepId, TaskId
@@ -113,6 +113,11 @@ def _neighbours(connection: Connection, step_id: StepId, *, above: bool) -> list
     return [dict(row) for row in connection.execute(chosen).mappings()]
 
 
+def _told(name: str) -> Any:
+    """What is kept with a transition that a person caused; null with every other."""
+    return func.json_extract_path_text(StepTransition.metadata_, name).label(name)
+
+
 def _transitions(connection: Connection, step_id: StepId) -> list[dict[str, Any]]:
     chosen = (
         select(
@@ -120,6 +125,8 @@ def _transitions(connection: Connection, step_id: StepId) -> list[dict[str, Any]
             StepTransition.from_state,
             StepTransition.to_state,
             StepTransition.event_name.label("event"),
+            _told("by"),
+            _told("why"),
             StepTransition.created_at,
         )
         .where(StepTransition.workflow_step_id == step_id)

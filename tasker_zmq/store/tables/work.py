@@ -54,7 +54,9 @@ class Task(Base):
         Integer, comment="Steps without children that are not complete: at 0 the task is complete."
     )
     failed_steps: Mapped[int] = mapped_column(
-        Integer, server_default=text("0"), comment="Steps that ended in error and still stand so."
+        Integer,
+        server_default=text("0"),
+        comment="Steps that ended in error or were cancelled, and still stand so.",
     )
     transitions: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     context: Mapped[dict[str, Any]] = mapped_column(JSONB)
