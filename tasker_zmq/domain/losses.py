@@ -41,10 +41,7 @@ def decide_loss(
     Of a cancelled task nothing comes back: its steps end where they are lost.
     """
     if task_cancelled:
-        lost = int(start is not Start.NEVER)
-        return LossDecision(
-            event=StepEvent.CANCEL, uncharged=1 - lost, lost=lost, reason="its task was cancelled"
-        )
+        return LossDecision(event=StepEvent.CANCEL, reason="its task was cancelled")
     if start is Start.NEVER:
         return LossDecision(event=StepEvent.LOSE, uncharged=1)
     if start is Start.CONFIRMED:
