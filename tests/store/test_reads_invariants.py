@@ -113,9 +113,12 @@ BREAKERS = {
     ],
     "I7 once": [SENT_TWICE],
     "I7 losses": [
-        f"{STEPS} losses = 4 WHERE state = 'in_progress'",
-        f"{STEPS} losses = 5 WHERE state = 'error'",
+        f"{STEPS} losses = 1 WHERE state = 'in_progress'",
+        f"{STEPS} losses = 2 WHERE state = 'error'",
         f"{STEPS} losses = -1",
+        f"{STEPS} attempts = 2 WHERE name = 'reserve'",
+        f"{STEPS} attempts = 0 WHERE name = 'reserve'",
+        f"{HISTORY.format('workflow_step')} event_name = 'lose' WHERE event_name = 'postpone'",
     ],
     "I7 dead letters": [
         "DELETE FROM tasker_dead_letters",
