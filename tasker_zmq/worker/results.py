@@ -1,6 +1,7 @@
 """What became of steps: into the outbox, and out over the data plane while somebody listens."""
 
 import logging
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,9 @@ from tasker_zmq.protocol.messages import PartialResult
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.outbox import Outbox, Report, key_of
 from tasker_zmq.worker.sockets import DataSockets
+
+IN_VAIN: Final = 3  # sendings of one result
+IN_VAIN_SECONDS: Final = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -25,11 +29,13 @@ class Results:
         self._plane: DataSockets | None = None
         self._session_id: SessionId | None = None
         self.writable = True
+        self._recorded_at = clock.monotonic()
 
     def use(self, plane: DataSockets | None, session_id: SessionId) -> None:
         """From now on, send over `plane` and under this session; None: there is no way out."""
         self._plane = plane
         self._session_id = session_id
+        self._recorded_at = self._clock.monotonic()
         self.outbox.hurry(now=self._clock.monotonic())
 
     @property
@@ -46,6 +52,7 @@ class Results:
 
     def forget(self, news: ResultsRecorded) -> None:
         """What the daemon has for good need not be sent again."""
+        self._recorded_at = self._clock.monotonic()
         self.outbox.recorded(news.recorded)
         for each in news.recorded:
             if each.verdict in {"rejected", "unknown_batch"}:
@@ -67,16 +74,22 @@ class Results:
             log(_log, logging.INFO, Event.OUTBOX_WRITABLE_AGAIN, unrecorded=len(self.outbox))
         return True
 
-    def send_due(self) -> None:
-        """Publish what is due."""
+    def send_due(self) -> bool:
+        """Publish what is due; whether it seems to reach nobody, again and again.
+
+        A connection that only this side takes for open swallows results without a word.
+        """
         if not self.can_publish:
-            return
+            return False
         now = self._clock.monotonic()
+        in_vain = False
         for entry in self.outbox.due(now):
+            in_vain |= entry.sent >= IN_VAIN and now - self._recorded_at > IN_VAIN_SECONDS
             if self._publish(entry.key.message_type, entry.report, resend=entry.sent):
                 self.outbox.sent(entry.key, now=now)
             else:
                 self.outbox.later(entry.key, now=now)
+        return in_vain
 
     def next_due(self) -> float | None:
         """When `send_due` has something to do; None while nobody listens."""

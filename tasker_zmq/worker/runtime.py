@@ -138,7 +138,8 @@ class Worker:
         self._ask_to_start()
         if self._results.settle():
             self._accept_while_writable()
-        self._results.send_due()
+        if self._results.send_due() and self._control.phase is Phase.REGISTERED:
+            self._control.seek(self._clock.monotonic(), reason="no result is recorded")
         if self._stop_asked or self._stop is not StopPhase.SERVING:
             self._go_on_stopping(self._clock.monotonic())
 

@@ -4,7 +4,8 @@
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:step_batch_ids AS bigint[]), CAST(:orders AS integer[]),
-        CAST(:handler_classes AS text[]), CAST(:attempts AS integer[]), CAST(:confirmed AS boolean[])
+        CAST(:handler_classes AS text[]), CAST(:attempts AS integer[]),
+        CAST(:confirmed AS boolean[])
     ) AS u(step_id, batch_id, sequence_order, handler_class, attempts, confirmed)
 ),
 batch AS (
