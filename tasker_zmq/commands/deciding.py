@@ -94,7 +94,7 @@ def _moment(word: str) -> datetime:
 
 def _decide(deed: Deed, request: DecideDeadLetters, letters: Sequence[Row]) -> None:
     undecided = [row for row in letters if row.status == DeadLetterStatus.OPEN]
-    deed.already += [row.dead_letter_id for row in letters if row not in undecided]
+    deed.already += [row.dead_letter_id for row in letters if row.status != DeadLetterStatus.OPEN]
     action = rules.STEP_ACTIONS.get(request.action)
     if action is not None:
         steps = _allowed(deed, request.action, undecided)
