@@ -78,7 +78,11 @@ class Daemon:
         writing = connections.create(self._url, purpose=settings.core_id, limits=limits)
         self._stack.callback(writing.dispose)
         reading = connections.create(
-            self._url, purpose="reader", limits=limits, pool_size=settings.readers.threads
+            self._url,
+            purpose="reader",
+            limits=limits,
+            pool_size=settings.readers.threads,
+            tried=True,
         )
         self._stack.callback(reading.dispose)
         self._database = writing

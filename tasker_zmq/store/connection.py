@@ -32,8 +32,13 @@ class ConnectionLimits:
     lock_timeout_seconds: float = 2
 
 
-def create(url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int = 1) -> Engine:
-    """An engine whose connections name themselves `tasker-zmq <purpose>` in pg_stat_activity."""
+def create(
+    url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int = 1, tried: bool = False
+) -> Engine:
+    """An engine whose connections name themselves `tasker-zmq <purpose>` in pg_stat_activity.
+
+    `tried`: each is tried before it is used again, so that nobody meets one that died meanwhile.
+    """
     milliseconds = {
         "statement_timeout": limits.statement_timeout_seconds,
         "lock_timeout": limits.lock_timeout_seconds,
@@ -44,7 +49,7 @@ def create(url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int =
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=False,
+        pool_pre_ping=tried,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args={
