@@ -248,8 +248,9 @@ def test_a_task_that_another_living_core_runs_is_left_to_that_core(make_world: M
     assert "daemon 'core-1' has steps of that task running" in refusal.message
     first.tick(*frames)
     assert first.task(task).state == "error"
-    second.worker("berta")
+    berta = second.worker("berta")
     assert steps(second, "retry", broken.workflow_step_id).changed == (broken.workflow_step_id,)
+    assert [request.step_name for request in berta.requests] == ["x"]  # taken over, and sent
     second.run()
     ended = second.task(task)
     assert (ended.state, ended.processing_core_id) == ("complete", "core-2")
