@@ -43,6 +43,10 @@ demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) 
 test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
 	@DB=$(DB) $(BIN)/python -m pytest -n auto $(ARGS)
 
+.PHONY: chaos
+chaos: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) ## Kill and cut off real processes for a minute, and count losses (ARGS="--minutes 5")
+	@$(BIN)/tasker-zmq chaos $(ARGS)
+
 .PHONY: bench
 bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")
 	@$(BIN)/python -m bench.chains $(ARGS)

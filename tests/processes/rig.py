@@ -1,6 +1,8 @@
 """What the tests of whole processes share: their workload, its witness, and what must hold."""
 
 import os
+import re
+import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,10 +17,12 @@ import msgspec
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
+from tasker_zmq.clock import SystemClock
 from tasker_zmq.protocol.commands import ERROR
 from tasker_zmq.store.reads.invariants import check_invariants
 from tests.processes.running import (
     PURPOSES,
+    Program,
     RunningDaemon,
     RunningWorker,
     eventually,
@@ -44,6 +48,7 @@ IMPATIENT: Final[Mapping[str, str]] = {
 
 # As before, but a worker has time to come back before a restarted daemon misses it.
 FORGIVING: Final[Mapping[str, str]] = {**IMPATIENT, "TASKER_HEARTBEAT_DEAD_SECONDS": "4s"}
+LEDGER: Final = "tasker_step_execution_batch_received_results"
 _numbers = count(1)
 
 
@@ -255,3 +260,41 @@ def listens(endpoint: str) -> bool:
         except (ConnectionRefusedError, FileNotFoundError):
             return False
     return True
+
+
+def let_pass(seconds: float) -> None:
+    """Wait, where the length of something that a test does is what it tests."""
+    clock = SystemClock()
+    until = clock.monotonic() + seconds
+    eventually(lambda: clock.monotonic() >= until, "it is over", seconds_max=seconds + 1.0)
+
+
+def pause(paused: Program, seconds: float) -> None:
+    """SIGSTOP, and SIGCONT after so many seconds."""
+    paused.send_signal(signal.SIGSTOP)
+    let_pass(seconds)
+    paused.send_signal(signal.SIGCONT)
+
+
+def verdicts(running: RunningDaemon, where: str = "true", **values: object) -> dict[str, int]:
+    """How many messages of the ledger got which verdict."""
+    found = running.rows(
+        f"SELECT verdict, count(*) AS n FROM {LEDGER} r WHERE {where} GROUP BY 1",  # noqa: S608 - conditions of ours
+        **values,
+    )
+    return {row["verdict"]: row["n"] for row in found}
+
+
+def resident_bytes(running: Program) -> int:
+    """The process's memory that is in use, as the kernel counts it."""
+    status = Path(f"/proc/{running.process.pid}/status").read_text(encoding="utf-8")
+    found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1_024
+
+
+def assert_it_held(running: RunningDaemon) -> None:
+    """Nothing that a crash may break is broken, and nothing surprised the daemon."""
+    assert_one_outcome_each(running)
+    assert_invariants(running)
+    assert "Traceback" not in running.said

@@ -15,7 +15,7 @@ from tasker_zmq.cli.chaotic.recovery import Recovery, recoveries
 from tasker_zmq.cli.chaotic.stage import Plan, Stage, set_up
 from tasker_zmq.cli.chaotic.submitting import Submitter
 from tasker_zmq.cli.chaotic.verdict import Verdict, judged
-from tasker_zmq.cli.chaotic.witness import read_testimony
+from tasker_zmq.cli.chaotic.witness import read_account
 from tasker_zmq.cli.demonstration.figures import unsettled_batches
 from tasker_zmq.cli.demonstration.interruption import Interruption
 from tasker_zmq.cli.demonstration.premises import tell_last_words
@@ -167,17 +167,17 @@ def _possible(plan: Plan) -> Sequence[FaultKind]:
 
 
 def _found(run: _Run, *, finish_seconds: float) -> Outcome:
-    testimony = read_testimony(run.stage.witness)
+    account = read_account(run.stage.witness)
     with run.stage.database.reading() as connection:
         records = read_records(connection)
     happened = run.injector.happened
-    verdict = judged(run.submitter.taken, testimony, records, noticed=run.noticed)
+    verdict = judged(run.submitter.taken, account, records, noticed=run.noticed)
     if not verdict.is_good:
         programs = [run.stage.daemon, *run.stage.workers.values()]
         tell_last_words(programs, kept_by=run.show.plan.kept_by, tell=run.show.progress.tell)
     return Outcome(
         verdict=verdict,
         faults=Counter(each.fault.kind.value for each in happened),
-        recoveries=recoveries(happened, testimony, records.applied_at),
+        recoveries=recoveries(happened, account, records.applied_at),
         finish_seconds=finish_seconds,
     )

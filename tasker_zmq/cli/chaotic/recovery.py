@@ -15,7 +15,7 @@ from typing import Final
 
 from tasker_zmq.cli.chaotic.faults import OF_WORKERS, FaultKind
 from tasker_zmq.cli.chaotic.injection import Happening
-from tasker_zmq.cli.chaotic.witness import Testimony
+from tasker_zmq.cli.chaotic.witness import WitnessAccount
 
 GONE: Final = (FaultKind.WORKER_KILLED, FaultKind.WORKER_PAUSED_BEYOND_ITS_LEASE)
 
@@ -30,12 +30,12 @@ class Recovery:
 
 
 def recoveries(
-    happened: Sequence[Happening], testimony: Testimony, applied_at: Sequence[float]
+    happened: Sequence[Happening], account: WitnessAccount, applied_at: Sequence[float]
 ) -> Mapping[FaultKind, Recovery]:
     """By kind; `applied_at` are the times of recorded results, in order."""
     found: dict[FaultKind, list[float]] = defaultdict(list)
     for each in happened:
-        seconds = _seconds(each, testimony, applied_at)
+        seconds = _seconds(each, account, applied_at)
         if seconds is not None and _was_alone(each, seconds, happened):
             found[each.fault.kind].append(seconds)
     return {
@@ -49,16 +49,16 @@ def recoveries(
 
 
 def _seconds(
-    happening: Happening, testimony: Testimony, applied_at: Sequence[float]
+    happening: Happening, account: WitnessAccount, applied_at: Sequence[float]
 ) -> float | None:
     if happening.healed_at is None:
         return None
     if happening.fault.kind in GONE:
-        return _elsewhere(happening, testimony)
+        return _elsewhere(happening, account)
     if happening.fault.kind in OF_WORKERS:
         ends = sorted(
             each.ended_at
-            for each in testimony.runs
+            for each in account.runs
             if each.ended_at is not None and each.process_id == happening.process_id
         )
     else:
@@ -67,18 +67,18 @@ def _seconds(
     return ends[place] - happening.healed_at if place < len(ends) else None
 
 
-def _elsewhere(happening: Happening, testimony: Testimony) -> float | None:
+def _elsewhere(happening: Happening, account: WitnessAccount) -> float | None:
     began = happening.began_at
     affected = {
         each.step_id
-        for each in testimony.runs
+        for each in account.runs
         if each.process_id == happening.process_id
         and each.started_at <= began
         and (each.ended_at is None or each.ended_at > began)
     }
     ends = [
         each.ended_at
-        for each in testimony.runs
+        for each in account.runs
         if each.step_id in affected
         and each.process_id != happening.process_id
         and each.started_at > began

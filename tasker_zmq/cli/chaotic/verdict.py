@@ -7,7 +7,7 @@ from typing import Final
 from tasker_zmq.cli.chaotic.records import Records, StepRecord
 from tasker_zmq.cli.chaotic.shapes import Shape
 from tasker_zmq.cli.chaotic.submitting import Submitted
-from tasker_zmq.cli.chaotic.witness import Run, Testimony
+from tasker_zmq.cli.chaotic.witness import Run, WitnessAccount
 
 SHOWN_MAX: Final = 20
 IN_DOUBT: Final = "in_doubt"
@@ -34,7 +34,7 @@ class Verdict:
 
 def judged(
     submitted: Sequence[Submitted],
-    testimony: Testimony,
+    account: WitnessAccount,
     records: Records,
     *,
     noticed: Sequence[str],
@@ -44,26 +44,28 @@ def judged(
     return Verdict(
         tasks=len(submitted),
         steps=len(steps),
-        lost=list(_lost(submitted, testimony, records)),
-        applied_twice=list(_applied_twice(testimony, records)),
-        executed_twice=sum(1 for _ in _executed_twice(submitted, testimony)),
+        lost=list(_lost(submitted, account, records)),
+        applied_twice=list(_applied_twice(account, records)),
+        executed_twice=sum(1 for _ in _executed_twice(submitted, account)),
         in_doubt=sum(each.state == IN_DOUBT for each in steps),
         given_up=sum(_is_given_up(each) for each in steps),
         violations=[
             *noticed,
             *(f"{each.invariant}: {each.subject}: {each.detail}" for each in records.violated),
             *_strangers(submitted, records),
-            *_careless(submitted, testimony),
+            *_careless(submitted, account),
         ],
     )
 
 
-def _lost(submitted: Sequence[Submitted], testimony: Testimony, records: Records) -> Iterator[str]:
+def _lost(
+    submitted: Sequence[Submitted], account: WitnessAccount, records: Records
+) -> Iterator[str]:
     """Tasks that were acknowledged and steps of theirs that did not come to the end they have.
 
     A task with a step in doubt or given up after too many losses did not vanish: it is told of.
     """
-    succeeded = {each.token for each in testimony.runs if each.succeeded}
+    succeeded = {each.run_id for each in account.runs if each.succeeded}
     states = {each.task_id: each.state for each in records.tasks}
     for task in submitted:
         found = records.steps_by_task.get(task.task_id, {})
@@ -92,9 +94,9 @@ def _steps_lost(
             yield f"step {step.step_id} ({name}) has a result that no run of it gave"
 
 
-def _applied_twice(testimony: Testimony, records: Records) -> Iterator[str]:
+def _applied_twice(account: WitnessAccount, records: Records) -> Iterator[str]:
     """Steps of which two outcomes had effect: by the ledger, or by what children were given."""
-    handed_on = testimony.handed_on
+    handed_on = account.handed_on
     for step in records.steps:
         given = handed_on.get((step.task_id, step.name), frozenset())
         tokens = given | ({step.run} if step.run else set())
@@ -105,24 +107,24 @@ def _applied_twice(testimony: Testimony, records: Records) -> Iterator[str]:
 
 
 def _executed_twice(
-    submitted: Sequence[Submitted], testimony: Testimony
+    submitted: Sequence[Submitted], account: WitnessAccount
 ) -> Iterator[tuple[Submitted, Sequence[Run]]]:
     """Steps that ran more often than their shape wants."""
     by_task = {each.task_id: each for each in submitted}
-    for runs in testimony.by_step.values():
+    for runs in account.by_step.values():
         task = by_task.get(runs[0].task_id)
         if task is not None and len(runs) > task.shape.runs.get(runs[0].step_name, 0):
             yield task, runs
 
 
-def _careless(submitted: Sequence[Submitted], testimony: Testimony) -> Iterator[str]:
+def _careless(submitted: Sequence[Submitted], account: WitnessAccount) -> Iterator[str]:
     """Steps that must not run twice, and did; and ones that ran before a parent had ended."""
-    for task, runs in _executed_twice(submitted, testimony):
+    for task, runs in _executed_twice(submitted, account):
         if runs[0].step_name in task.shape.once:
             yield f"step {runs[0].step_id} must not run twice, and ran {len(runs)} times"
         if runs[0].step_name in task.shape.unreached:
             yield f"step {runs[0].step_id} ran, and its parent had failed"
-    for runs in testimony.by_step.values():
+    for runs in account.by_step.values():
         if len({each.idempotency_key for each in runs}) > 1:
             yield f"step {runs[0].step_id} was given several idempotency keys"
 

@@ -12,7 +12,7 @@ from typing import Any
 class Run:
     """One run of one step; times are seconds since 1970, `ended_at` None for one that was cut."""
 
-    token: str
+    run_id: str
     task_id: int
     step_id: int
     step_name: str
@@ -30,7 +30,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Testimony:
+class WitnessAccount:
     """All runs, in the order in which they began."""
 
     runs: Sequence[Run]
@@ -52,21 +52,21 @@ class Testimony:
         return {key: frozenset(tokens) for key, tokens in found.items()}
 
 
-def read_testimony(path: Path) -> Testimony:
+def read_account(path: Path) -> WitnessAccount:
     """What stands in the witness file; none where no step ran yet."""
     if not path.exists():
-        return Testimony(runs=())
+        return WitnessAccount(runs=())
     lines = path.read_text(encoding="utf-8").splitlines()
     told: list[dict[str, Any]] = [json.loads(line) for line in lines]
     ends = {each["run"]: each for each in told if each["what"] != "start"}
-    return Testimony(
+    return WitnessAccount(
         runs=tuple(_run(each, ends.get(each["run"])) for each in told if each["what"] == "start")
     )
 
 
 def _run(start: Mapping[str, Any], end: Mapping[str, Any] | None) -> Run:
     return Run(
-        token=start["run"],
+        run_id=start["run"],
         task_id=start["task"],
         step_id=start["step"],
         step_name=start["name"],
