@@ -1,0 +1,308 @@
+"""One simulation: everybody in it, its weather, and what must hold at its end."""
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from unittest import mock
+
+import msgspec
+
+from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import ResultsRecorded
+from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.testing.world import template
+from tasker_zmq.worker import runtime
+from tests.simulation.account import settle_accounts
+from tests.simulation.client import WORKFLOW, Client
+from tests.simulation.core import Core
+from tests.simulation.database import Database
+from tests.simulation.network import Network
+from tests.simulation.options import Options, StepPlan, WorkerPlan
+from tests.simulation.timeline import Timeline, Trace, ViolationError
+from tests.simulation.witness import Witness
+from tests.simulation.workers import Process, command_socket, data_sockets
+
+CALM_SECONDS_MAX = 240.0
+LATE_SECONDS = 8.0  # what was on its way when the storm ended has arrived by then
+WEATHER_SECONDS = (0.3, 1.5)
+TICKS_BETWEEN_CHECKS = 20
+PAUSE_SECONDS = (0.5, 3.0, 8.0, 14.0, 25.0)
+TWIN_CHANCE = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How it went: no violation, or the first one."""
+
+    options: Options
+    digest: str
+    trace: list[str]
+    ticks: int
+    seconds: float
+    runs: int
+    violation: ViolationError | None = None
+
+
+class Simulation:
+    """Built from options alone; what it does depends on nothing else."""
+
+    def __init__(self, options: Options, database: Database) -> None:
+        self.options = options
+        self.database = database
+        self.dice = random.Random(options.seed * 2 + 1)
+        self.timeline = Timeline()
+        self.trace = Trace(self.timeline)
+        self.witness = Witness()
+        self.network = Network(options, self.timeline, self.trace, self.dice)
+        self.tuning = Tuning(
+            batch_size=options.batch_size,
+            credit_factor=options.credit_factor,
+            sweep_tasks_max=3,
+        )
+        self.away_until = 0.0
+        self.ticks = 0
+        self.processes: list[Process] = []
+        self._identities = 0
+        self._processes_made = 0
+        self.core = Core(self)
+        self._publish()
+        self.client = Client(self)
+        for plan in options.workers:
+            self.timeline.at(self.dice.uniform(0.0, 2.0), partial(self._start_process, plan))
+        self.timeline.at(1.0, self._change_weather)
+
+    @property
+    def away(self) -> bool:
+        return self.away_until > self.timeline.now
+
+    def new_identity(self, name: str) -> bytes:
+        self._identities += 1
+        return f"{name}/{self._identities}".encode()
+
+    def _publish(self) -> None:
+        made = template(WORKFLOW, {})
+        made["steps"] = [_step(plan) for plan in self.options.steps]
+        self.core.world.publish(made)
+
+    # Worker processes.
+
+    def _start_process(self, plan: WorkerPlan) -> None:
+        self._processes_made += 1
+        process = Process(self, plan, self._processes_made)
+        self.trace.note("starts", process.label)
+        self.processes.append(process)
+        process.wake()
+
+    def process_ended(self, process: Process, how: str) -> None:
+        """Somebody starts it again, unless it was one of two."""
+        self.trace.note("ended", process.label, how)
+        self.processes.remove(process)
+        if any(each.name == process.name for each in self.processes):
+            return
+        seconds = 0.1 if self.network.calm else self.dice.uniform(0.1, 5.0)
+        self.timeline.after(seconds, lambda: self._restart(process))
+
+    def _restart(self, process: Process) -> None:
+        if not any(each.name == process.name for each in self.processes):
+            self._start_process(process.plan)
+
+    def deliver(self, identity: bytes, body: bytes, *, told: str) -> None:
+        """A letter of the core to whoever has this connection, if it is still there."""
+        if identity == self.client.identity:
+            command = codec.decode_command(body, WireLimits())
+            self.network.send(
+                self.client.link, "letter", lambda: self.client.arrive(command), told=told
+            )
+            return
+        for process in self.processes:
+            socket = process.commands.get(identity)
+            if socket is not None:
+
+                def arrive(socket: object = socket, process: Process = process) -> None:
+                    if process.alive and process.commands.get(identity) is socket:
+                        self._note_delivery(body)
+                        process.commands[identity].arrive(body)
+                        process.wake()
+
+                self.network.send(process.link, "letter", arrive, told=told)
+                return
+
+    def _note_delivery(self, body: bytes) -> None:
+        """A worker forgets what it is told of here, whatever the verdict."""
+        command = codec.decode_command(body, WireLimits())
+        if command.payload.type == "ResultsRecorded":
+            told = msgspec.json.decode(command.payload.data, type=ResultsRecorded)
+            for entry in told.recorded:
+                self.witness.told(entry)
+
+    # The weather.
+
+    def _change_weather(self) -> None:
+        if self.network.calm:
+            return
+        for process in list(self.processes):
+            if self.network.strikes("worker_crash"):
+                process.crash()
+            elif self.network.strikes("worker_stop"):
+                process.stop()
+            elif not process.paused and self.network.strikes("worker_pause"):
+                self._pause(process)
+            elif self.network.strikes("partition"):
+                self._cut_off(process)
+        self.timeline.after(self.dice.uniform(*WEATHER_SECONDS), self._change_weather)
+
+    def _pause(self, process: Process) -> None:
+        """SIGSTOP; at times somebody starts another process under the same name meanwhile."""
+        process.pause(self.dice.choice(PAUSE_SECONDS) * self.dice.uniform(0.5, 1.2))
+        if self.dice.random() < TWIN_CHANCE:
+            seconds = self.dice.uniform(0.5, 5.0)
+            self.timeline.after(seconds, partial(self._start_process, process.plan))
+
+    def _cut_off(self, process: Process) -> None:
+        until = self.timeline.now + self.dice.uniform(0.5, 14.0)
+        which = self.dice.choice(("in", "out", "both"))
+        self.trace.note("partition", process.label, which, f"until {until:.2f}")
+        if which != "out":
+            process.link.to_worker_cut_until = until
+        if which != "in":
+            process.link.to_core_cut_until = until
+
+    def _calm_down(self) -> None:
+        self.trace.note("calm")
+        self.network.calm = True
+        self.away_until = self.core.paused_until = 0.0
+        for process in self.processes:
+            process.paused_until = 0.0
+            process.wake()
+            for plane in process.planes:
+                plane.deaf = False
+        self.core.wake()
+
+    # Promises.
+
+    def look_after_tick(self) -> None:
+        """What must hold after every tick."""
+        self.ticks += 1
+        state = self.core.world.state
+        holders: dict[int, str] = {}
+        for session in state.sessions.values():
+            if session.registration_id is not None and len(session.holding) > session.credit:
+                raise ViolationError(
+                    "I9 credit",
+                    f"{session.worker_name} holds {len(session.holding)} of {session.credit}",
+                )
+            for step_id, batch_id in session.holding.items():
+                if step_id in holders:
+                    detail = (
+                        f"step {step_id} is held by {holders[step_id]} and {session.session_id}"
+                    )
+                    raise ViolationError("I1 one holder", detail)
+                holders[step_id] = session.session_id
+                if batch_id not in state.deadlines:
+                    detail = f"batch {batch_id} of step {step_id} has no deadline"
+                    raise ViolationError("I1 deadline", detail)
+                if step_id in state.viable:
+                    raise ViolationError("I1 held or viable", f"step {step_id} is both")
+        if self.ticks % TICKS_BETWEEN_CHECKS == 0:
+            self._look_at_rows()
+
+    def _look_at_rows(self) -> None:
+        for promise, subject, detail in self.database.broken("always"):
+            raise ViolationError(promise, f"{subject}: {detail}")
+
+    def _settled(self) -> bool:
+        state = self.core.world.state
+        return (
+            self.core.alive
+            and not self.core.busy
+            and not self.client.open
+            and not state.deadlines
+            and not state.unreconciled
+            and not len(state.viable)
+            and state.next_retry_at is None
+            and not any(process.loop.unrecorded for process in self.processes)
+            and not self.database.broken("at_rest")
+        )
+
+    def run(self) -> None:
+        """Storm, calm, and the final account; raises ViolationError."""
+        options, timeline = self.options, self.timeline
+        timeline.run_until(options.stormy_seconds)
+        self._calm_down()
+        timeline.run_until(timeline.now + LATE_SECONDS)
+        give_up_at = timeline.now + CALM_SECONDS_MAX
+        while not self._settled():
+            if timeline.now >= give_up_at:
+                self._tell_why_not()
+            timeline.run_until(timeline.now + 1.0)
+        self._look_at_rows()
+        settle_accounts(self)
+
+    def _tell_why_not(self) -> None:
+        for promise, subject, detail in self.database.broken("at_rest"):
+            raise ViolationError(promise, f"{subject}: {detail}")
+        state = self.core.world.state
+        unrecorded = {each.label: each.loop.unrecorded for each in self.processes}
+        held = {key: dict(each.holding) for key, each in state.sessions.items() if each.holding}
+        raise ViolationError(
+            "comes to rest",
+            f"alive {self.core.alive}, tasks not taken {self.client.open}, unrecorded results "
+            f"{unrecorded}, viable {len(state.viable)}, deadlines {len(state.deadlines)}, "
+            f"unreconciled {len(state.unreconciled)}, retry at {state.next_retry_at}, held {held}",
+        )
+
+
+def _step(plan: StepPlan) -> dict[str, object]:
+    return {
+        "name": plan.name,
+        "handler": {"callable": plan.handler},
+        "dependencies": list(plan.after),
+        "retry": {
+            "retryable": plan.retryable,
+            "max_attempts": plan.max_attempts,
+            "backoff_base_ms": plan.backoff_ms,
+            "max_backoff_ms": max(4_000, plan.backoff_ms),
+        },
+        "timeout_seconds": plan.timeout_seconds,
+        "confirm_start": plan.confirm_start,
+    }
+
+
+@contextmanager
+def simulated_sockets() -> Iterator[None]:
+    """The worker's loop makes its sockets by these two names."""
+    with (
+        mock.patch.object(runtime, "CommandSocket", command_socket),
+        mock.patch.object(runtime, "DataSockets", data_sockets),
+    ):
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def simulate(options: Options, database: Database) -> Outcome:
+    """Run one simulation from its beginning to its end, or to the first broken promise."""
+    with database.emptied(), simulated_sockets():
+        simulation = Simulation(options, database)
+        violation = None
+        try:
+            simulation.run()
+        except ViolationError as error:
+            violation = error
+        finally:
+            simulation.core._engine._drop_connection()
+        return Outcome(
+            options=options,
+            digest=simulation.trace.digest,
+            trace=simulation.trace.lines,
+            ticks=simulation.ticks,
+            seconds=simulation.timeline.now,
+            runs=len(simulation.witness.runs),
+            violation=violation,
+        )

@@ -1,0 +1,399 @@
+"""Worker processes: the real worker's loop, on simulated sockets, with handlers that roll dice."""
+
+import random
+from collections import deque
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import zmq
+
+from tasker_zmq.clock import IdMaker
+from tasker_zmq.protocol import topics
+from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
+from tasker_zmq.protocol.messages import StepError
+from tasker_zmq.worker.executors.executor import EventInbox
+from tasker_zmq.worker.outbox import MemoryOutbox
+from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun, failed, timed_out
+from tasker_zmq.worker.runtime import StopPhase, Worker, WorkerParts
+from tests.simulation.network import Link
+from tests.simulation.options import WorkerPlan
+from tests.simulation.timeline import ProcessClock, ViolationError
+from tests.simulation.witness import Run, output_of
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+RECONNECT_SECONDS = (0.05, 0.5)
+WAKE_SECONDS_MIN = 0.001
+DRAIN_SECONDS = 3.0
+
+
+class SimulatedCommands:
+    """A DEALER; `identity` is what the core's ROUTER calls this connection."""
+
+    def __init__(self, process: "Process") -> None:
+        self._process = process
+        self._arrived: deque[bytes] = deque()
+        self.socket = None
+        self.identity = process.simulation.new_identity(process.name)
+        process.commands[self.identity] = self
+
+    def send(self, frame: bytes) -> bool:
+        process = self._process
+        if not process.connected:
+            return False
+        process.simulation.core.receive_command(process.link, self.identity, frame)
+        return True
+
+    def arrive(self, frame: bytes) -> None:
+        self._arrived.append(frame)
+
+    def received(self) -> Iterator[bytes]:
+        while self._arrived:
+            yield self._arrived.popleft()
+
+    def close(self) -> None:
+        self._process.commands.pop(self.identity, None)
+
+
+class SimulatedPlane:
+    """SUB and XPUB of one session."""
+
+    steps = results = None
+
+    def __init__(self, process: "Process", *, topic: bytes) -> None:
+        self._process = process
+        self._arrived: deque[bytes] = deque()
+        self._wanted = self._news = False
+        self.topic = topic
+        self.open = self.subscribed = True
+        self.deaf = process.simulation.network.strikes("deaf")
+        process.planes.append(self)
+        if process.connected:
+            self.join()
+
+    def join(self) -> None:
+        """Both sides learn of the other's subscription, each when its message has arrived."""
+        simulation, core = self._process.simulation, self._process.simulation.core
+        life = core.life
+
+        def wanted() -> None:
+            if self.open and core.alive and core.life == life:
+                self._wanted = self._news = True
+                self._process.wake()
+
+        simulation.timeline.after(simulation.network.joining_seconds(), wanted)
+        if self.subscribed:
+            core.receive_subscription(self._process, self, subscribed=True)
+
+    def cut(self) -> None:
+        """The core is gone; the socket goes on looking for it."""
+        self._wanted = self._news = False
+
+    def arrive(self, frame: bytes) -> None:
+        if self.open and not self.deaf:
+            self._arrived.append(frame)
+            self._process.wake()
+
+    def read_subscriptions(self) -> bool:
+        news, self._news = self._news, False
+        return news
+
+    def wanted(self, topic: str) -> bool:
+        return self._wanted and bool(topic)
+
+    def publish(self, topic: str, frame: bytes) -> bool:
+        if not self._wanted or not topic:
+            return False
+        self._process.simulation.core.receive_result(self._process.link, frame)
+        return True
+
+    def batches(self) -> Iterator[bytes]:
+        while self._arrived:
+            yield self._arrived.popleft()
+
+    def refuse_more(self) -> None:
+        if self.subscribed:
+            self.subscribed = False
+            self._process.simulation.core.receive_subscription(
+                self._process, self, subscribed=False
+            )
+
+    def accept_more(self) -> None:
+        if not self.subscribed:
+            self.subscribed = True
+            self._process.simulation.core.receive_subscription(self._process, self, subscribed=True)
+
+    def close(self) -> None:
+        if self.open:
+            self.open = False
+            self._process.planes.remove(self)
+            self._process.simulation.core.receive_subscription(
+                self._process, self, subscribed=False
+            )
+
+
+class Slots:
+    """An executor: runs at most so many steps at once, and none longer than it may."""
+
+    def __init__(self, process: "Process", concurrency: int) -> None:
+        self._process = process
+        self._concurrency = concurrency
+        self._waiting: deque[StepRun] = deque()
+        self._running: dict[RunKey, tuple[StepRun, float]] = {}
+
+    def start(self) -> None:
+        self._waiting.clear()
+
+    def stop(self) -> None:
+        self._waiting.clear()
+
+    def submit(self, run: StepRun) -> None:
+        self._waiting.append(run)
+        self._fill()
+
+    def expire(self) -> None:
+        now = self._process.simulation.timeline.now
+        for key, (run, deadline) in list(self._running.items()):
+            if deadline <= now:
+                del self._running[key]
+                self._process.inbox.put(key, timed_out(run))
+        self._fill()
+
+    def next_deadline(self) -> float | None:
+        return min((deadline for _, deadline in self._running.values()), default=None)
+
+    def give_back(self) -> tuple[StepRun, ...]:
+        given = tuple(self._waiting)
+        self._waiting.clear()
+        return given
+
+    def cancel(self, keys: Collection[RunKey], reason: str) -> None:
+        for run in [each for each in self._waiting if each.key in keys]:
+            self._waiting.remove(run)
+            self._process.inbox.put(run.key, failed("Cancelled", reason, retryable=False))
+
+    def _fill(self) -> None:
+        while self._waiting and len(self._running) < self._concurrency:
+            self._begin(self._waiting.popleft())
+
+    def _begin(self, run: StepRun) -> None:
+        process, simulation = self._process, self._process.simulation
+        now = simulation.timeline.now
+        if run.request.handler_class not in process.plan.handlers:
+            detail = f"{process.label} was sent {run.request.handler_class}"
+            raise ViolationError("its own handlers", detail)
+        told = simulation.witness.began(process.label, run.batch_id, run.request, now=now)
+        simulation.trace.note(
+            "runs", process.label, run.batch_id, run.request.step_id, run.request.step_name
+        )
+        self._running[run.key] = (run, now + (run.timeout_seconds or 3_600.0))
+        seconds, outcome = behaviour(simulation.network.strikes, simulation.dice, told)
+        if seconds is not None:
+            simulation.timeline.after(seconds, lambda: self._finish(run, outcome))
+
+    def _finish(self, run: StepRun, outcome: Outcome) -> None:
+        process = self._process
+        if not process.alive or run.key not in self._running:
+            return
+        if process.paused:
+            process.simulation.timeline.at(process.paused_until, lambda: self._finish(run, outcome))
+            return
+        del self._running[run.key]
+        if process.simulation.network.strikes("crash_before_send"):
+            process.crash()
+            return
+        process.inbox.put(run.key, outcome)
+        self._fill()
+        process.wake()
+
+
+def behaviour(strikes: Any, dice: random.Random, run: Run) -> tuple[float | None, Outcome]:
+    """How long a handler takes (None: for ever), and what it says then."""
+    seconds = dice.uniform(0.001, 0.3)
+    if strikes("slow"):
+        seconds = dice.uniform(0.3, 6.0)
+    outcome = Outcome(
+        completed=True, output=msgspec.Raw(output_of(run)), execution_time_ms=round(seconds, 3)
+    )
+    if strikes("failures"):
+        retryable = dice.choice((None, True, True, False))
+        after = dice.choice((None, None, 1.0, 2.0)) if retryable else None
+        error = StepError(
+            message=f"run {run.number} failed", retryable=retryable, retry_after_seconds=after
+        )
+        outcome = Outcome(completed=False, error=error, execution_time_ms=round(seconds, 3))
+    return (None if strikes("hang") else seconds), outcome
+
+
+class QuietInbox(EventInbox):
+    """Events for the loop, which is woken by the timeline and not by a byte."""
+
+    def __init__(self) -> None:
+        self._told: deque[RunEvent] = deque()
+
+    def put(self, key: RunKey, what: Outcome | Progress) -> None:
+        self._told.append(RunEvent(key, what))
+
+    def wake(self) -> None:
+        pass
+
+    def take(self) -> list[RunEvent]:
+        taken = list(self._told)
+        self._told.clear()
+        return taken
+
+
+class _Loop(Worker):
+    """The real loop; where it would sleep it says for how long."""
+
+    seconds = 0.0
+
+    def _watch(self) -> Any:
+        return self
+
+    def poll(self, milliseconds: int) -> None:
+        self.seconds = milliseconds / 1_000
+
+    def turn(self) -> float:
+        """Do what is due; how long there is nothing to do unless something arrives."""
+        self._turn()
+        self._sleep()
+        return self.seconds
+
+    @property
+    def over(self) -> bool:
+        return self._stop is StopPhase.DONE
+
+    @property
+    def unrecorded(self) -> int:
+        return len(self._parts.outbox) + self._batches.load
+
+    @property
+    def wants_to_write(self) -> bool:
+        return self._control.wants_to_write
+
+
+class Process:
+    """One worker process from its start to its end."""
+
+    def __init__(self, simulation: "Simulation", plan: WorkerPlan, number: int) -> None:
+        self.simulation = simulation
+        self.plan = plan
+        self.name = plan.name
+        self.label = f"{plan.name}.{number}"
+        self.link = Link(self.label)
+        self.clock = ProcessClock(simulation.timeline)
+        self.inbox = QuietInbox()
+        self.commands: dict[bytes, SimulatedCommands] = {}
+        self.planes: list[SimulatedPlane] = []
+        self.alive = True
+        self.connected = False
+        self.paused_until = 0.0
+        self._wake_number = 0
+        self._wake_at = float("inf")
+        dice = random.Random(simulation.dice.getrandbits(32))
+        self.loop = _Loop(
+            WorkerParts(
+                commands_url="simulated",
+                drain_seconds=DRAIN_SECONDS,
+                registration=RegisterWorker(
+                    worker_name=plan.name,
+                    handlers=plan.handlers,
+                    metadata=WorkerMetadata(max_concurrent_steps=plan.concurrency),
+                    confirms_start=True,
+                ),
+                executor=Slots(self, plan.concurrency),
+                inbox=self.inbox,
+                outbox=MemoryOutbox(dice.random),
+                clock=self.clock,
+                ids=IdMaker(self.clock, dice),
+            ),
+            self,  # type: ignore[arg-type]  # the simulated sockets are made from it
+        )
+        if simulation.core.alive:
+            self.find_core()
+
+    @property
+    def paused(self) -> bool:
+        return self.paused_until > self.simulation.timeline.now
+
+    def find_core(self) -> None:
+        """Sockets reconnect by themselves, a moment after there is something to connect to."""
+        life = self.simulation.core.life
+
+        def connect() -> None:
+            if self.alive and self.simulation.core.alive and self.simulation.core.life == life:
+                self.connected = True
+                for plane in list(self.planes):
+                    plane.join()
+                self.wake()
+
+        self.simulation.timeline.after(self.simulation.dice.uniform(*RECONNECT_SECONDS), connect)
+
+    def lose_core(self) -> None:
+        self.connected = False
+        for plane in self.planes:
+            plane.cut()
+        self.wake()
+
+    def wake(self, seconds: float = 0.0) -> None:
+        """Let the loop turn after so many seconds, unless it does so sooner anyway."""
+        moment = self.simulation.timeline.now + seconds
+        if not self.alive or moment >= self._wake_at:
+            return
+        self._wake_number += 1
+        self._wake_at = moment
+        number = self._wake_number
+        self.simulation.timeline.at(moment, lambda: self._turn(number))
+
+    def _turn(self, number: int) -> None:
+        if not self.alive or number != self._wake_number:
+            return
+        self._wake_at = float("inf")
+        if self.paused:
+            self.wake(self.paused_until - self.simulation.timeline.now)
+            return
+        seconds = self.loop.turn()
+        if self.loop.over:
+            self.end("stopped")
+        elif self.alive:
+            self.wake(self._until_writable(max(seconds, WAKE_SECONDS_MIN)))
+
+    def _until_writable(self, seconds: float) -> float:
+        return WAKE_SECONDS_MIN if self.loop.wants_to_write and self.connected else seconds
+
+    def crash(self) -> None:
+        self.simulation.trace.note("crash", self.label)
+        self.end("crashed")
+
+    def end(self, how: str) -> None:
+        """The process is gone; its connections break, and another may be started."""
+        self.alive = False
+        for plane in list(self.planes):
+            plane.close()
+        self.commands.clear()
+        self.simulation.process_ended(self, how)
+
+    def pause(self, seconds: float) -> None:
+        self.simulation.trace.note("pause", self.label, f"{seconds:.2f} s")
+        self.paused_until = self.simulation.timeline.now + seconds
+
+    def stop(self) -> None:
+        """SIGTERM."""
+        self.simulation.trace.note("stop", self.label)
+        self.loop.ask_to_stop()
+        self.wake()
+
+
+def command_socket(process: Any, _url: str) -> SimulatedCommands:
+    """In the place of the worker's CommandSocket."""
+    return SimulatedCommands(process)
+
+
+def data_sockets(process: Any, *, steps: str, results: str, topic: bytes) -> SimulatedPlane:
+    """In the place of the worker's DataSockets."""
+    if not (steps and results and topic.startswith(topics.STEPS.encode())):
+        raise zmq.ZMQError(zmq.EINVAL)
+    return SimulatedPlane(process, topic=topic)
