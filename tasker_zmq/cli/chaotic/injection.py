@@ -21,6 +21,7 @@ from tasker_zmq.store.embedded import halt_server, resume_server
 Ready = Callable[[], bool]
 Script = Iterator[Ready]
 CONNECT_SECONDS_MAX: Final = 2
+AFTERMATH_SECONDS: Final = 5.0
 MID_FRAME_BYTES_MAX: Final = 900
 _BACKENDS: Final = """
 SELECT pid FROM pg_stat_activity
@@ -53,6 +54,15 @@ class Injector:
     @property
     def is_busy(self) -> bool:
         return bool(self._active)
+
+    @property
+    def database_was_away(self) -> bool:
+        """Whether it is, or was until a moment ago: a daemon that was just started gave up."""
+        return any(
+            each.fault.victim == "database"
+            and (each.healed_at is None or each.healed_at > self._now() - AFTERMATH_SECONDS)
+            for each in self.happened
+        )
 
     def turn(self, *, elapsed_seconds: float) -> None:
         """Go on with what is ready, and begin what is due."""

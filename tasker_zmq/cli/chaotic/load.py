@@ -1,6 +1,6 @@
 """The workflows of the load: each step tells the witness file that it ran, and what it was given.
 
-A worker process serves this module. TASKER_CHAOS_WITNESS names the file, one JSON object a line;
+A worker process serves this module. CHAOS_WITNESS names the file, one JSON object a line;
 each line is one write to a file opened for appending, so that any number of processes may write,
 and a killed one leaves no half of a line. A step's result is the token of the run that gave it.
 """
@@ -14,10 +14,10 @@ from typing import Any, Final
 from tasker_zmq import Context, PermanentError, step, workflow
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
 
-WITNESS: Final = "TASKER_CHAOS_WITNESS"
+WITNESS: Final = "CHAOS_WITNESS"
 FIRST_ATTEMPT: Final = 1
 LEAVES: Final = 8
-WORK_SECONDS: Final = (0.01, 0.3)
+WORK_SECONDS: Final = (0.02, 0.5)
 SHARES: Final = 97  # a prime: steps with ids in a row take different times
 _CLOCK: Final = SystemClock()
 _IDS: Final = IdMaker(_CLOCK, system_dice())

@@ -19,6 +19,8 @@ from tasker_zmq.cli.chaotic.witness import read_account
 from tasker_zmq.cli.demonstration.figures import unsettled_batches
 from tasker_zmq.cli.demonstration.interruption import Interruption
 from tasker_zmq.cli.demonstration.premises import tell_last_words
+from tasker_zmq.cli.demonstration.programs import Program
+from tasker_zmq.cli.failures import ExitCode
 from tasker_zmq.clock import Clock
 from tasker_zmq.errors import UnreachableError
 
@@ -104,10 +106,7 @@ class _Run:
     def look_around(self, when: str) -> None:
         """Note who ended by himself, and put another in his place; show how far the load is."""
         for each in self.stage.ended_by_themselves():
-            code = each.running.returncode
-            self.noticed.append(f"{each.name} ended by itself with exit code {code}")
-            self.show.progress.tell(self.noticed[-1])
-            tell_last_words([each], kept_by=None, tell=self.show.progress.tell)
+            self._note_end(each)
             self._replace(each.name)
         try:
             with self.stage.database.reading() as connection:
@@ -118,6 +117,17 @@ class _Run:
             )
         except UnreachableError:
             self.show.progress.show(f"{when}: the database is away")
+
+    def _note_end(self, program: Program) -> None:
+        """An end of its own is a violation, unless it was started and found no database."""
+        code = program.running.returncode
+        sentence = f"{program.name} ended by itself with exit code {code}"
+        if code == ExitCode.UNREACHABLE and self.injector.database_was_away:
+            self.show.progress.tell(f"{sentence}: it found no database; it is started again")
+            return
+        self.noticed.append(sentence)
+        self.show.progress.tell(sentence)
+        tell_last_words([program], kept_by=None, tell=self.show.progress.tell)
 
     def _replace(self, name: str) -> None:
         if name.startswith("daemon"):

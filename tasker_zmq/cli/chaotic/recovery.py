@@ -88,11 +88,15 @@ def _elsewhere(happening: Happening, account: WitnessAccount) -> float | None:
 
 
 def _was_alone(happening: Happening, seconds: float, happened: Sequence[Happening]) -> bool:
-    """Whether no other fault lasted or began between this one and its recovery."""
+    """Whether no other fault lasted or began between this one and its recovery.
+
+    What befell another worker does not count: there are more of them.
+    """
     gone = happening.fault.kind in GONE
     recovered_at = (happening.began_at if gone else happening.healed_at or 0.0) + seconds
     return not any(
         other is not happening
+        and (not other.fault.worker or other.fault.worker == happening.fault.worker)
         and other.began_at < recovered_at
         and (other.healed_at is None or other.healed_at > happening.began_at)
         for other in happened
