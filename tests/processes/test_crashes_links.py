@@ -3,7 +3,7 @@
 A half-open link is one of which only one side has learnt that it is gone.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,7 +28,6 @@ pytestmark = pytest.mark.slow
 CHAINS = 12
 STEPS = 4 * CHAINS
 STALL_SECONDS = 1.5
-UNNOTICED = ("results", "half open, the worker does not know")
 
 Hurt = Callable[[Proxy], None]
 HURTS: dict[str, Hurt] = {
@@ -60,16 +59,12 @@ def links(
         yield found
 
 
-def hurt_each(
-    names: Sequence[str],
-    running: RunningDaemon,
-    links: Mapping[str, Proxy],
-    *,
-    witness: Witness,
-    how: str,
+@pytest.mark.parametrize("how", HURTS)
+def test_work_comes_to_its_end_whichever_link_is(
+    running: RunningDaemon, links: dict[str, Proxy], witness: Witness, how: str
 ) -> None:
     """Hurt one link after the other amid work, and see each time that all of it ends."""
-    for number, name in enumerate(names):
+    for number, name in enumerate(LINKS):
         pipe = witness.pipe(f"held-{name}")
         held = submit_many(running, "tests/waiting@1.0.0", [{"pipe": str(pipe)}])[0]
         witness.await_run(held, "wait_at")
@@ -83,22 +78,6 @@ def hurt_each(
             links[name].flow()
         await_no_open_tasks(running, seconds_max=30.0)
         eventually(lambda: links[name].carried_bytes > before, f"{name} carries again")  # noqa: B023
-    assert counted(running, "tasker_tasks") == {"complete": (CHAINS + 1) * len(names)}
+    assert counted(running, "tasker_tasks") == {"complete": (CHAINS + 1) * len(LINKS)}
     assert set(witness.runs().values()) <= {1, 2}
     assert_it_held(running)
-
-
-@pytest.mark.parametrize("how", HURTS)
-def test_work_comes_to_its_end_whichever_link_is(
-    running: RunningDaemon, links: dict[str, Proxy], witness: Witness, how: str
-) -> None:
-    names = [name for name in LINKS if (name, how) != UNNOTICED]
-    hurt_each(names, running, links, witness=witness, how=how)
-
-
-@pytest.mark.xfail(reason="a worker does not notice that nobody records what it says", strict=True)
-def test_a_worker_notices_that_its_results_vanish(
-    running: RunningDaemon, links: dict[str, Proxy], witness: Witness
-) -> None:
-    name, how = UNNOTICED
-    hurt_each([name], running, links, witness=witness, how=how)
