@@ -47,17 +47,13 @@ test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k l
 chaos: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) ## Kill and cut off real processes for a minute, and count losses (ARGS="--minutes 5")
 	@$(BIN)/tasker-zmq chaos $(ARGS)
 
+.PHONY: crashes
+crashes: $(READY_TO_DEVELOP) ## Run the tests that kill processes, also the longest, and print recovery times
+	@DB=$(DB) $(BIN)/python -m pytest -m "slow or crashes" tests/processes/test_crashes_*.py tests/processes/test_chaos.py $(ARGS)
+
 .PHONY: bench
 bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")
 	@$(BIN)/python -m bench.chains $(ARGS)
-
-.PHONY: sim
-sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 for the first, ARGS="--without loss")
-	@DB=$(DB) $(BIN)/python -m tests.simulation.run --seeds $(SEEDS) --seed $(SEED) $(ARGS)
-
-.PHONY: sim-planted
-sim-planted: $(READY_TO_DEVELOP) ## Plant each known bug in turn: the simulation must find every one of them
-	@DB=$(DB) $(BIN)/python -m tests.simulation.hunt $(ARGS)
 
 .PHONY: sim
 sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 for the first, ARGS="--without loss")

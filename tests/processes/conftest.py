@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import count
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pytest
 
@@ -16,6 +16,17 @@ from tests.processes.running import (
     RunningWorker,
     inherited_variables,
 )
+
+LONGEST: Final = "crashes"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the longest tests out unless they are asked for by their marker."""
+    if LONGEST in config.getoption("markexpr"):
+        return
+    left_out = [each for each in items if each.get_closest_marker(LONGEST)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [each for each in items if each not in left_out]
 
 
 class StartDaemon(Protocol):

@@ -15,7 +15,7 @@ from tests.processes.conftest import StartDaemon, StartWorker
 from tests.processes.rig import WORKLOAD, Witness, assert_it_held, await_no_open_tasks, submit_many
 from tests.processes.running import Program, RunningDaemon, eventually
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.crashes]
 
 FACTOR = 5  # how much longer than promised it may take on a busy machine
 KILLED_SECONDS, SILENT_SECONDS, DAEMON_SECONDS, DATABASE_SECONDS = 3.0, 12.0, 2.0, 5.0
