@@ -30,14 +30,15 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
     state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
     state.sweep_cursor = step_store.SWEEP_START
     state.next_sweep_at = now
+    # Its own absence counts against nobody: workers have time to come back and say what they have.
+    soonest = now + timedelta(seconds=tuning.session_dead_seconds + tuning.timeout_grace_seconds)
     after = BatchId(0)
     while True:
         page = batch_store.unsettled(connection, core_id=state.core_id, after=after, at_most=PAGE)
         for row in page:
             if row.state in OPEN_BATCH_STATES:
-                state.deadlines.put(
-                    row.batch_id, row.created_at + timedelta(seconds=row.timeout_seconds)
-                )
+                deadline = row.created_at + timedelta(seconds=row.timeout_seconds)
+                state.deadlines.put(row.batch_id, max(deadline, soonest))
                 _former_session(state, SessionId(row.session_id), now)
             else:
                 due = now + timedelta(seconds=tuning.completion_grace_seconds)

@@ -103,3 +103,17 @@ def test_a_result_is_a_sign_of_life(world: World) -> None:
     assert anna.session_id in world.state.sessions
     world.tick(frames[-1])
     world.run()
+
+
+def test_a_deadline_that_passed_while_no_daemon_ran_is_put_off(world: World) -> None:
+    world.publish(template("slow", {"a": Node(timeout_seconds=1)}))
+    worker = world.worker()
+    task = world.submit("slow")
+    batch = worker.batch()
+    world.clock.advance(60)
+    world.restart()
+    world.tick()
+    assert world.states(task) == {"a": "in_progress"}
+    world.tick(*worker.answers(batch))
+    assert world.task(task).state == "complete"
+    world.run()

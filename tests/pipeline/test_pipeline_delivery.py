@@ -235,6 +235,20 @@ def test_a_late_success_of_a_step_that_ran_out_of_time_is_welcome(world: World) 
     world.run()
 
 
+def test_a_late_success_is_welcome_also_when_the_retry_is_due_and_not_sent(world: World) -> None:
+    patient = Node(timeout_seconds=1, retry={"backoff_base_ms": 1_000})
+    world.publish(template("slow", {"a": patient}))
+    anna = world.worker("anna", concurrency=1)
+    task = world.submit("slow")
+    batch = anna.batch()
+    world.state.draining = True  # so that it is not sent again meanwhile
+    world.wait(12)
+    assert world.states(task) == {"a": "pending"}
+    world.tick(*anna.answers(batch))
+    assert world.task(task).state == "complete"
+    world.run()
+
+
 def test_a_late_failure_changes_nothing(world: World) -> None:
     world.publish(template("single", SINGLE))
     anna = world.worker("anna", handler=lambda _: failing())

@@ -22,7 +22,7 @@ moved AS (
         next_attempt_at = o.next_attempt_at,
         attempts = s.attempts - o.uncharged,
         losses = s.losses + o.lost,
-        unheard = o.unheard,
+        unheard = CASE WHEN o.event = 'retry' THEN s.unheard ELSE o.unheard END,
         worker_name = coalesce(o.worker_name, s.worker_name),
         finished_at = CASE WHEN o.to_state IN ('complete', 'error', 'cancelled')
             THEN CAST(:now AS timestamptz) END
