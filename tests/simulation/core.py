@@ -11,6 +11,7 @@ import psycopg
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from tasker_zmq.clock import SteadyClock
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.mailbox import Mailbox
@@ -27,7 +28,9 @@ from tasker_zmq.pipeline.tick import Tick, Ticked
 from tasker_zmq.pipeline.upkeep import CoreLostError
 from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.commands import ResultsRecorded
+from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.connection import is_away, is_conflict
+from tasker_zmq.testing import ManualClock
 from tasker_zmq.testing.world import StillOpenError, World
 from tests.simulation.database import CrashError, Fate
 from tests.simulation.network import Link
@@ -90,7 +93,8 @@ class Core:
 
     def __init__(self, simulation: "Simulation") -> None:
         self.simulation = simulation
-        self.clock = ProcessClock(simulation.timeline)
+        self.wall_clock = ProcessClock(simulation.timeline)
+        self.clock = SteadyClock(self.wall_clock)
         self.alive = self.busy = False
         self.life = 0
         self.paused_until = 0.0
@@ -111,7 +115,7 @@ class Core:
         database.committed = self._committed
         self.world = World(
             database.engine,
-            self.clock,
+            cast(ManualClock, self.clock),
             seed=simulation.options.seed,
             tuning=simulation.tuning,
             steps_max=simulation.options.steps_in_memory,
@@ -150,7 +154,10 @@ class Core:
 
     def start(self) -> None:
         """A new process; it waits until the lease of the former one has ended."""
+        self.clock = SteadyClock(self.wall_clock)
+        self.world.clock = cast(ManualClock, self.clock)
         try:
+            self._free_name()
             self.world.start()
         except (StillOpenError, psycopg.OperationalError, DBAPIError):
             self.simulation.timeline.after(TRY_AGAIN_SECONDS, self.start)
@@ -158,6 +165,14 @@ class Core:
         self._live()
         for process in self.simulation.processes:
             process.find_core()
+
+    def _free_name(self) -> None:
+        """A daemon sees that its predecessor's connection is gone; from elsewhere it would wait."""
+        if "clock_jump" in self.simulation.options.rates or self.simulation.dice.random() < 0.5:
+            state = self.world.state
+            with self.simulation.database.engine.begin() as connection:
+                now = self.clock.now()
+                worker_store.end_core(connection, state.core_id, state.epoch, now=now)
 
     def _live(self) -> None:
         self.alive, self.life = True, self.life + 1
@@ -321,8 +336,10 @@ class Core:
             self.paused_until = now + dice.uniform(*PAUSE_SECONDS)
             self.simulation.trace.note("core pauses until", f"{self.paused_until:.2f}")
         if network.strikes("clock_jump"):
-            self.clock.wrong_by += dice.choice(JUMPS_SECONDS)
-            self.simulation.trace.note("clock wrong by", self.clock.wrong_by)
+            # What rows say of the future holds for the next process too: small jumps, if any.
+            small = "core_crash" in self.simulation.options.rates
+            self.wall_clock.wrong_by += dice.choice(JUMPS_SECONDS[2:4] if small else JUMPS_SECONDS)
+            self.simulation.trace.note("clock wrong by", self.wall_clock.wrong_by)
 
     # What it sends.
 

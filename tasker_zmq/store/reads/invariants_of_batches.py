@@ -13,6 +13,7 @@ LEFT JOIN tasker_worker_registrations r USING (registration_id)
 WHERE b.registration_id IS NOT NULL AND r.session_id IS DISTINCT FROM b.session_id"""
 
 # What a session took over from an earlier one was sent on the credit of that one.
+# A completion that overtakes its partial results gives the credit back before they come.
 _CREDIT: Final = """
 SELECT 'session ' || r.session_id AS subject,
     'it holds ' || count(*) || ' steps that were sent to it; its credit is ' || r.credit AS detail
@@ -20,6 +21,7 @@ FROM tasker_workflow_steps s
 JOIN tasker_step_execution_batches b ON b.batch_id = s.current_batch_id
 JOIN tasker_worker_registrations r USING (registration_id)
 WHERE s.state = 'in_progress' AND b.created_at >= r.registered_at
+    AND NOT b.final_completion_received
 GROUP BY r.session_id, r.credit HAVING count(*) > r.credit"""
 
 _APPEND_ONLY: Final = """
