@@ -126,11 +126,7 @@ class Worker:
         now = self._clock.monotonic()
         for news in self._control.receive(now):
             self._hear(news, now)
-        if self._plane is not None:
-            if self._plane.read_subscriptions():
-                self._parts.outbox.hurry(now=now)
-            for frame in self._plane.batches():
-                self._receive_batch(frame, now)
+        self._read_plane(now)
         for event in self._parts.inbox.take():
             self._report(event)
         self._parts.executor.expire()
@@ -142,6 +138,14 @@ class Worker:
             self._control.seek(self._clock.monotonic(), reason="no result is recorded")
         if self._stop_asked or self._stop is not StopPhase.SERVING:
             self._go_on_stopping(self._clock.monotonic())
+
+    def _read_plane(self, now: float) -> None:
+        if self._plane is None:
+            return
+        if self._plane.read_subscriptions():
+            self._parts.outbox.hurry(now=now)
+        for frame in self._plane.batches():
+            self._receive_batch(frame, now)
 
     def _hear(self, news: News, now: float) -> None:
         match news:
