@@ -12,6 +12,8 @@ READY_TO_DEVELOP := $(VENV)/.installed-dev
 PYTHON ?=
 DB ?=
 ARGS ?=
+# One more than there are processors: tests of processes spend much of their time waiting.
+TESTERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SEEDS ?= 100
 SEED ?= 1
 
@@ -41,7 +43,7 @@ demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) 
 
 .PHONY: test
 test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
-	@DB=$(DB) $(BIN)/python -m pytest -n auto $(ARGS)
+	@DB=$(DB) $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal $(ARGS)
 
 .PHONY: chaos
 chaos: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) ## Kill and cut off real processes for a minute, and count losses (ARGS="--minutes 5")

@@ -258,9 +258,7 @@ def confirm_starts(
     return [row.step_id for row in rows(connection, "confirm_starts", values)]
 
 
-def steps_in_flight(
-    connection: Connection, batch_ids: Sequence[BatchId]
-) -> Sequence[Row]:
+def steps_in_flight(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
     """Steps that these batches still have in progress, and the session that has them."""
     found = connection.execute(
         text(

@@ -1,5 +1,6 @@
 """A daemon that cannot start as it should refuses, says why, and says what to do."""
 
+import signal
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.processes.running import (
     PURPOSES,
     RUN,
     Program,
+    RunningDaemon,
     eventually,
     inherited_variables,
 )
@@ -68,24 +70,43 @@ def test_a_second_daemon_of_one_name_is_refused_and_the_first_works_on(
         assert client.ask("HealthCheck")["status"] == "ok"
 
 
-def test_a_daemon_waits_for_the_lease_of_a_killed_one_of_its_name(
+LEASE = "UPDATE tasker_cores SET lease_expires_at = now() + interval '{}'"
+
+
+def second(first: RunningDaemon, folder: Path) -> Program:
+    """Another daemon of the same name, which ends as soon as it could begin."""
+    return Program.start(
+        "main",
+        ("daemon", "--check"),
+        variables=variables_for(first.database_url),
+        log=folder / "second.log",
+        cwd=folder,
+    )
+
+
+def test_the_name_of_a_killed_daemon_is_free_at_once_whatever_its_lease(
     daemon: StartDaemon, short_folder: Path
 ) -> None:
     first = daemon()
     first.kill()
-    lease = "UPDATE tasker_cores SET lease_expires_at = now() + interval '{}'"
-    databases.execute(first.database_url, lease.format("1 hour"))
-    waiting = Program.start(
-        "main",
-        ("daemon", "--check"),
-        variables=variables_for(first.database_url),
-        log=short_folder / "waiting.log",
-        cwd=short_folder,
-    )
-    eventually(lambda: "waiting_for=the core's lease" in waiting.said, "it waits for the lease")
-    databases.execute(first.database_url, lease.format("-1 second"))
-    assert waiting.process.wait(END_SECONDS_MAX) == 0, waiting.said
-    assert "epoch=2" in waiting.said
+    databases.execute(first.database_url, LEASE.format("1 hour"))
+    after = second(first, short_folder)
+    assert after.process.wait(END_SECONDS_MAX) == 0, after.said
+    assert "epoch=2" in after.said
+
+
+def test_a_daemon_waits_for_the_lease_of_one_that_lives_under_its_name(
+    daemon: StartDaemon, short_folder: Path
+) -> None:
+    first = daemon()
+    first.process.send_signal(signal.SIGSTOP)  # it lives, and renews nothing
+    databases.execute(first.database_url, LEASE.format("1 hour"))
+    after = second(first, short_folder)
+    eventually(lambda: "waiting_for=the core's lease" in after.said, "it waits for the lease")
+    databases.execute(first.database_url, LEASE.format("-1 second"))
+    assert after.process.wait(END_SECONDS_MAX) == 0, after.said
+    assert "epoch=2" in after.said
+    first.kill()
 
 
 def test_a_bind_that_others_can_reach_is_refused_with_the_reason(
