@@ -20,6 +20,8 @@ from tasker_zmq.testing import ManualClock
 from tests import databases
 from tests.store import volume
 
+pytestmark = pytest.mark.xdist_group("plans")  # on one tester: to fill the tables takes a while
+
 NOW = ManualClock().now()
 LARGE = re.compile(
     r"tasker_(tasks|workflow_steps|workflow_step_edges|\w*transitions|step_execution_batch\w*"
