@@ -88,7 +88,7 @@ def test_a_daemon_paused_for_longer_than_its_sessions_leases_takes_nobody_for_de
     held = submit_many(running, "tests/waiting@1.0.0", [{"pipe": str(pipe)}])[0]
     witness.await_run(held, "wait_at")
     pause(running, PAUSE_SECONDS)
-    pipe.write_text("released", encoding="utf-8")
+    witness.release(pipe)
     await_no_open_tasks(running)
     assert counted(running, "tasker_tasks") == {"complete": CHAINS + 2}
     assert witness.attempts(held, "wait_at") == [1]

@@ -72,7 +72,7 @@ def test_work_comes_to_its_end_whichever_link_is(
         await_steps(running, "complete", number * (STEPS + 2) + CHAINS)
         before = links[name].carried_bytes
         HURTS[how](links[name])
-        pipe.write_text("released", encoding="utf-8")
+        witness.release(pipe)
         if how == "stalled":
             let_pass(STALL_SECONDS)
             links[name].flow()

@@ -60,7 +60,7 @@ def test_a_daemon_that_ends_amid_work_goes_on_after_its_restart(
     assert counted(running, "tasker_workflow_steps").get("complete", 0) < STEPS
     running = daemon(variables=variables)
     running.await_sessions(1)
-    pipe.write_text("released", encoding="utf-8")
+    witness.release(pipe)
     await_no_open_tasks(running)
     assert counted(running, "tasker_tasks") == {"complete": TASKS + 1}
     assert len(witness.runs("fourth")) == TASKS
@@ -105,7 +105,7 @@ def test_a_step_that_ran_in_a_killed_worker_runs_again_on_another(
     witness.await_run(task_id, "wait_at")
     doomed.kill()
     worker(running, WORKLOAD, name="worker-2", variables=witness.variables, sessions=None)
-    pipe.write_text("released", encoding="utf-8")
+    witness.release(pipe)
     running.await_task(task_id)
     steps = [each for each in witness.testimonies if each.step_name == "wait_at"]
     assert steps[0].process_id == doomed.process.pid
