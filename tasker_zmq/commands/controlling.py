@@ -11,9 +11,8 @@ from tasker_zmq.domain import control as rules
 from tasker_zmq.domain.control import StepAction, TaskAction
 from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import OPEN_TASK_STATES, StepState, TaskState
-from tasker_zmq.pipeline.inbox import Letter
-from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import CancelSteps, Command, InHand, Payload
+from tasker_zmq.pipeline import delivery
+from tasker_zmq.protocol.commands import CancelSteps, InHand
 from tasker_zmq.protocol.control import CONTROLLED_MAX, Controlled, ControlSteps, ControlTasks
 from tasker_zmq.store import control as store
 from tasker_zmq.store.statements import Row
@@ -144,14 +143,15 @@ def _tell_workers(deed: Deed, task_ids: Sequence[TaskId]) -> None:
     for session_id, batches in in_hand.items():
         session = deed.sitting.desk.state.sessions.get(session_id)
         if session is not None and session.route:
-            letter = _cancel_steps(session_id, batches, deed)
-            deed.sitting.answers.letters.append(Letter(session.route, letter))
+            told = _cancel_steps(session_id, batches, deed)
+            letter = delivery.tell(session, told, f"{session_id}-{deed.command_id}")
+            deed.sitting.answers.letters.append(letter)
 
 
 def _cancel_steps(
     session_id: SessionId, batches: Mapping[BatchUuid, Sequence[StepId]], deed: Deed
-) -> bytes:
-    told = CancelSteps(
+) -> CancelSteps:
+    return CancelSteps(
         session_id=session_id,
         steps=tuple(
             InHand(batch_id=batch_uuid, step_ids=tuple(step_ids))
@@ -159,12 +159,6 @@ def _cancel_steps(
         ),
         reason=deed.why,
     )
-    command = Command(
-        command_type="CancelSteps",
-        command_id=f"{session_id}-{deed.command_id}",
-        payload=Payload(type="CancelSteps", data=codec.raw(told)),
-    )
-    return codec.encode(command)
 
 
 def _pause(deed: Deed, request: ControlTasks, loaded: Sequence[Row]) -> int | None:

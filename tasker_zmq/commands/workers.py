@@ -19,7 +19,7 @@ from tasker_zmq.domain.ids import (
     StepId,
 )
 from tasker_zmq.pipeline import delivery
-from tasker_zmq.pipeline.state import CoreState, Session
+from tasker_zmq.pipeline.state import CoreState, Sent, Session
 from tasker_zmq.pipeline.tick import Left
 from tasker_zmq.protocol import topics, versions
 from tasker_zmq.protocol.commands import (
@@ -249,7 +249,8 @@ def _hand_over(
         giver = state.sessions.get(former[row.batch_id])
         if giver is not None:
             giver.release([row.workflow_step_id], row.batch_id)
-        session.take(delivery.unknown(row.batch_id, row.batch_uuid), [row.workflow_step_id])
+        sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid)
+        session.take(sent, [row.workflow_step_id])
 
 
 def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> HeartbeatReceived:

@@ -9,10 +9,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
+import msgspec
+
 from tasker_zmq.domain.ids import BatchId, SessionId
 from tasker_zmq.pipeline.inbox import Letter, Outbox
 from tasker_zmq.pipeline.requests import Loaded, Sending, load, publication
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Sent, Session
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import Command, Payload, Ping
@@ -119,15 +121,15 @@ def _note_sent(sendings: Sequence[Sending]) -> None:
 
 def ping(session: Session) -> Letter:
     """Ask a session for a sign of life."""
-    asked = Ping(session_id=SessionId(session.session_id))
+    return tell(session, Ping(session_id=session.session_id), f"ping-{session.session_id}")
+
+
+def tell(session: Session, what: msgspec.Struct, command_id: str) -> Letter:
+    """A command of the daemon's own to one session; its type is that of its payload."""
+    kind = type(what).__name__
     command = Command(
-        command_type="Ping",
-        command_id=f"ping-{session.session_id}",
-        payload=Payload(type="Ping", data=codec.raw(asked)),
+        command_type=kind,
+        command_id=command_id,
+        payload=Payload(type=kind, data=codec.raw(what)),
     )
     return Letter(session.route, codec.encode(command))
-
-
-def unknown(batch_id: BatchId, batch_uuid: str) -> Sent:
-    """A batch sent by an earlier process or session, of which only its row is known."""
-    return Sent(batch_id=batch_id, batch_uuid=batch_uuid)

@@ -8,8 +8,8 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId
 from tasker_zmq.domain.states import OPEN_BATCH_STATES
-from tasker_zmq.pipeline import advance, delivery
-from tasker_zmq.pipeline.state import CoreState, Session
+from tasker_zmq.pipeline import advance
+from tasker_zmq.pipeline.state import CoreState, Sent, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
@@ -101,7 +101,7 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
 
 def _take_up(connection: Connection, state: CoreState, batch_ids: Sequence[BatchId]) -> None:
     for row in batch_store.steps_in_flight(connection, batch_ids):
-        sent = delivery.unknown(row.batch_id, row.batch_uuid)
+        sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid)
         state.sessions[row.session_id].take(sent, [row.workflow_step_id])
 
 

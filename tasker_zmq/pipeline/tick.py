@@ -29,7 +29,7 @@ from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscription
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import Command, Payload, Recorded, ResultsRecorded
+from tasker_zmq.protocol.commands import Recorded, ResultsRecorded
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import control as control_store
 from tasker_zmq.store import ledger as ledger_store
@@ -328,12 +328,7 @@ def _acknowledge(
         if session is None or not session.route:
             continue
         told = ResultsRecorded(session_id=session_id, recorded=tuple(entries))
-        command = Command(
-            command_type="ResultsRecorded",
-            command_id=f"{session_id}-{now.timestamp():.6f}",
-            payload=Payload(type="ResultsRecorded", data=codec.raw(told)),
-        )
-        letters.append(Letter(session.route, codec.encode(command)))
+        letters.append(delivery.tell(session, told, f"{session_id}-{now.timestamp():.6f}"))
     return letters
 
 

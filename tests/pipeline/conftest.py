@@ -1,12 +1,15 @@
 """Worlds: a core on an emptied database; what they leave behind must break no invariant."""
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
 
+from tasker_zmq.daemon.engine import EngineParts, EngineThread
+from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.store import connection, schema
 from tasker_zmq.store.connection import ConnectionLimits
 from tasker_zmq.store.reads.invariants import check_invariants
@@ -60,3 +63,25 @@ def make_world(engine: Engine, manual_clock: ManualClock) -> Iterator[MakeWorld]
 @pytest.fixture
 def world(make_world: MakeWorld) -> World:
     return make_world()
+
+
+@pytest.fixture
+def thread(world: World) -> Iterator[EngineThread]:
+    """An engine over the world's core, of which a test runs the part that it is about."""
+    made = EngineThread(
+        EngineParts(
+            tick=world.ticking,
+            state=world.state,
+            tuning=world.tuning,
+            database=world.engine,
+            mailbox=Mailbox(messages_max=10, bytes_max=1_000_000),
+            send=lambda _outbox: None,
+            clock=world.clock,
+            dice=random.Random(1),
+            messages_max=10,
+            commands_max=10,
+            ticked=lambda: None,
+        )
+    )
+    yield made
+    made._drop_connection()

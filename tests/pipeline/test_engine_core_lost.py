@@ -1,38 +1,15 @@
 """An engine whose core's name another process has taken: it ends, and its log and exit say why."""
 
 import logging
-import random
 
 import click
 import pytest
 from sqlalchemy import Engine, text
 
 from tasker_zmq.cli.failures import run
-from tasker_zmq.daemon.engine import EngineParts, EngineThread
-from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.daemon.engine import EngineThread
 from tasker_zmq.pipeline.upkeep import CoreLostError
 from tasker_zmq.telemetry.events import Event
-from tasker_zmq.testing.world import World
-
-
-@pytest.fixture
-def thread(world: World) -> EngineThread:
-    """An engine over the world's core; a test runs it on its own thread."""
-    return EngineThread(
-        EngineParts(
-            tick=world.ticking,
-            state=world.state,
-            tuning=world.tuning,
-            database=world.engine,
-            mailbox=Mailbox(messages_max=10, bytes_max=1_000),
-            send=lambda _outbox: None,
-            clock=world.clock,
-            dice=random.Random(1),
-            messages_max=10,
-            commands_max=10,
-            ticked=lambda: None,
-        )
-    )
 
 
 def take_name(engine: Engine) -> None:

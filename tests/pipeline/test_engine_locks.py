@@ -1,42 +1,17 @@
 """An engine that meets somebody else's transaction: it tries again, and no message is at fault."""
 
-import random
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from tasker_zmq.daemon.engine import EngineParts, EngineThread
-from tasker_zmq.daemon.mailbox import Mailbox
+from tasker_zmq.daemon.engine import EngineThread
 from tasker_zmq.testing.world import Node, World, template
 
 LOOKS_MAX = 20_000
 SETTLED_SECONDS_MAX = 60
-
-
-@pytest.fixture
-def thread(world: World) -> Iterator[EngineThread]:
-    """An engine over the world's core, of which a test runs the part that it is about."""
-    made = EngineThread(
-        EngineParts(
-            tick=world.ticking,
-            state=world.state,
-            tuning=world.tuning,
-            database=world.engine,
-            mailbox=Mailbox(messages_max=10, bytes_max=1_000_000),
-            send=lambda _outbox: None,
-            clock=world.clock,
-            dice=random.Random(1),
-            messages_max=10,
-            commands_max=10,
-            ticked=lambda: None,
-        )
-    )
-    yield made
-    made._drop_connection()
 
 
 def await_blocked(engine: Engine) -> None:

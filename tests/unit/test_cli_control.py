@@ -1,14 +1,12 @@
 """`tasker-zmq steps` and `tasks`: retry, resolve, cancel, pause, resume, as the daemon is asked."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
 from tasker_zmq.clock import SystemClock
-from tasker_zmq.protocol.commands import Command
 from tasker_zmq.protocol.control import Controlled, ControlSteps, ControlTasks, Refusal
 from tasker_zmq.testing import ManualClock
 from tests.store.seeding import Cast, told
@@ -29,16 +27,6 @@ def cast(
 def answers() -> list[Answer]:
     """What the daemon does; a test puts its own in front."""
     return [lambda _command: Controlled(changed=(1,))]
-
-
-@pytest.fixture
-def daemon(answers: list[Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnDaemon]:
-    def by_the_newest(command: Command) -> object:
-        return answers[0](command)
-
-    with OwnDaemon(by_the_newest) as running:
-        monkeypatch.setenv("TASKER_ENDPOINTS_COMMANDS", running.endpoint)
-        yield running
 
 
 @pytest.mark.parametrize("action", ["retry", "resolve", "cancel"])

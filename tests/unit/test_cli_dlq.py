@@ -1,44 +1,16 @@
 """`tasker-zmq dlq`: what is shown from the database, asked of the daemon, and refused."""
 
 import json
-import os
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasker_zmq.clock import SystemClock
 from tasker_zmq.domain.control import LetterAction
-from tasker_zmq.protocol.commands import Command, ErrorData
+from tasker_zmq.protocol.commands import ErrorData
 from tasker_zmq.protocol.control import Controlled, DecideDeadLetters, Refusal
-from tasker_zmq.store.connection import ConnectionLimits, create
-from tasker_zmq.testing import ManualClock
-from tests.databases import database
-from tests.store.seeding import Cast, told
+from tests.unit.conftest import Seeded
 from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker
-
-
-@dataclass(frozen=True)
-class Seeded:
-    """A database with one dead letter, that of the step `charge`."""
-
-    url: str
-    cast: Cast
-    charge: int
-
-
-@pytest.fixture(scope="module")
-def seeded(server_url: str, template_database: str) -> Iterator[Seeded]:
-    name = f"tasker_tests_{os.getpid()}_cli_dlq"
-    with database(server_url, name, template=template_database) as url:
-        engine = create(url, purpose="tests", limits=ConnectionLimits())
-        with engine.begin() as connection:
-            cast = told(connection, ManualClock(SystemClock().now()))
-            charge = cast.story.step(cast.failed, "charge")
-        engine.dispose()
-        yield Seeded(url, cast, charge)
 
 
 @pytest.fixture(autouse=True)
@@ -51,16 +23,6 @@ def _database(seeded: Seeded, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 def answers() -> list[Answer]:
     """What the daemon does; a test puts its own in front."""
     return [lambda _command: Controlled(changed=(1,))]
-
-
-@pytest.fixture
-def daemon(answers: list[Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnDaemon]:
-    def by_the_newest(command: Command) -> object:
-        return answers[0](command)
-
-    with OwnDaemon(by_the_newest) as running:
-        monkeypatch.setenv("TASKER_ENDPOINTS_COMMANDS", running.endpoint)
-        yield running
 
 
 def parsed(*arguments: str) -> Any:

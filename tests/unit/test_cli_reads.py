@@ -1,45 +1,19 @@
 """The groups that read, on a real database and without any daemon."""
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from tasker_zmq.clock import SystemClock
 from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.store.reads.invariants import INVARIANTS
-from tasker_zmq.testing import ManualClock
-from tests.databases import database
-from tests.store.seeding import Cast, told
+from tests.unit.conftest import Seeded
 from tests.unit.shell import tasker
-
-
-@dataclass(frozen=True)
-class Seeded:
-    """A database that holds a history, and who is who in it."""
-
-    url: str
-    cast: Cast
-    charge: int  # the step that failed
-
-
-@pytest.fixture(scope="module")
-def seeded(server_url: str, template_database: str) -> Iterator[Seeded]:
-    name = f"tasker_tests_{os.getpid()}_cli_reads"
-    with database(server_url, name, template=template_database) as url:
-        engine = create(url, purpose="tests", limits=ConnectionLimits())
-        with engine.begin() as connection:
-            cast = told(connection, ManualClock(SystemClock().now()))
-            charge = cast.story.step(cast.failed, "charge")
-        engine.dispose()
-        yield Seeded(url, cast, charge)
 
 
 @pytest.fixture(autouse=True)

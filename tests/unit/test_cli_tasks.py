@@ -1,7 +1,6 @@
 """`tasker-zmq tasks submit`: what is sent, what is said, what is refused before it is sent."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,16 +37,6 @@ def made(task_id: int, *, duplicate: bool = False) -> TaskInitialized:
 def answers() -> list[Answer]:
     """What the daemon does; a test puts its own in front."""
     return [lambda _command: made(7)]
-
-
-@pytest.fixture
-def daemon(answers: list[Answer], monkeypatch: pytest.MonkeyPatch) -> Iterator[OwnDaemon]:
-    def by_the_newest(command: Command) -> object:
-        return answers[0](command)
-
-    with OwnDaemon(by_the_newest) as running:
-        monkeypatch.setenv("TASKER_ENDPOINTS_COMMANDS", running.endpoint)
-        yield running
 
 
 @pytest.fixture(autouse=True)
