@@ -138,9 +138,12 @@ class Daemon:
         lease = settings.heartbeat.core_lease_seconds
         give_up_at = self._clock.monotonic() + lease + 2
         waiting = False
+        with connections.translated():
+            connection = self._connection = self._database.connect()
+        self._stack.callback(connection.close)
         while True:
             now = self._clock.now()
-            with connections.translated(), self._database.begin() as connection:
+            with connections.translated(), connection.begin():
                 epoch = worker_store.start_core(
                     connection,
                     core_id,
@@ -150,6 +153,7 @@ class Daemon:
                     predecessor_gone=worker_store.name_is_free(connection, core_id),
                 )
                 if epoch is not None:
+                    worker_store.hold_name(connection, core_id)
                     state = CoreState(
                         core_id=core_id,
                         epoch=epoch,
@@ -210,6 +214,7 @@ class Daemon:
                 state=state,
                 tuning=self._tuning,
                 database=self._database,
+                connection=self._connection,
                 mailbox=self._mailbox,
                 send=self._send,
                 clock=self._clock,

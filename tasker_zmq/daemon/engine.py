@@ -39,7 +39,10 @@ Send = Callable[[Outbox], None]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineParts:
-    """What an engine works with; `ticked` is called after each tick or failed try."""
+    """What an engine works with; `ticked` is called after each tick or failed try.
+
+    `connection` is the first to tick on: one that holds the core's name already.
+    """
 
     tick: Tick
     state: CoreState
@@ -52,6 +55,7 @@ class EngineParts:
     messages_max: int
     commands_max: int
     ticked: Callable[[], None]
+    connection: Connection | None = None
 
 
 class EngineThread(threading.Thread):
@@ -64,7 +68,7 @@ class EngineThread(threading.Thread):
         self._tuning = parts.tuning
         self._clock = parts.clock
         self._stopping = threading.Event()
-        self._connection: Connection | None = None
+        self._connection = parts.connection
         self._ticked_at = parts.clock.monotonic()
         self._forgiven = 0.0
         self.ticks = 0
@@ -193,7 +197,8 @@ class EngineThread(threading.Thread):
         try:
             if self._connection is None:
                 self._connection = self._parts.database.connect()
-                worker_store.hold_name(self._connection, self._state.core_id)
+                with self._connection.begin():
+                    worker_store.hold_name(self._connection, self._state.core_id)
             with self._connection.begin():
                 yield self._connection
         except BaseException:

@@ -200,7 +200,6 @@ def start_core(
 def hold_name(connection: Connection, core_id: CoreId) -> None:
     """Mark on this very connection that its process is alive: the mark goes when it ends."""
     connection.execute(text(f"SELECT pg_try_advisory_lock({_NAME_KEY})"), {"core_id": core_id})
-    connection.commit()
 
 
 def name_is_free(connection: Connection, core_id: CoreId) -> bool:

@@ -4,7 +4,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -73,35 +74,46 @@ def test_a_second_daemon_of_one_name_is_refused_and_the_first_works_on(
 LEASE = "UPDATE tasker_cores SET lease_expires_at = now() + interval '{}'"
 
 
-def second(first: RunningDaemon, folder: Path) -> Program:
-    """Another daemon of the same name, which ends as soon as it could begin."""
-    return Program.start(
-        "main",
-        ("daemon", "--check"),
-        variables=variables_for(first.database_url),
-        log=folder / "second.log",
-        cwd=folder,
-    )
+Second = Callable[[RunningDaemon], Program]
+
+
+@pytest.fixture
+def second(short_folder: Path) -> Iterator[Second]:
+    """Start another daemon of the same name, which ends as soon as it could begin."""
+    with ExitStack() as stack:
+
+        def start(first: RunningDaemon) -> Program:
+            program = Program.start(
+                "main",
+                ("daemon", "--check"),
+                variables=variables_for(first.database_url),
+                log=short_folder / "second.log",
+                cwd=short_folder,
+            )
+            stack.callback(program.kill)
+            return program
+
+        yield start
 
 
 def test_the_name_of_a_killed_daemon_is_free_at_once_whatever_its_lease(
-    daemon: StartDaemon, short_folder: Path
+    daemon: StartDaemon, second: Second
 ) -> None:
     first = daemon()
     first.kill()
     databases.execute(first.database_url, LEASE.format("1 hour"))
-    after = second(first, short_folder)
+    after = second(first)
     assert after.process.wait(END_SECONDS_MAX) == 0, after.said
     assert "epoch=2" in after.said
 
 
 def test_a_daemon_waits_for_the_lease_of_one_that_lives_under_its_name(
-    daemon: StartDaemon, short_folder: Path
+    daemon: StartDaemon, second: Second
 ) -> None:
     first = daemon()
     first.process.send_signal(signal.SIGSTOP)  # it lives, and renews nothing
     databases.execute(first.database_url, LEASE.format("1 hour"))
-    after = second(first, short_folder)
+    after = second(first)
     eventually(lambda: "waiting_for=the core's lease" in after.said, "it waits for the lease")
     databases.execute(first.database_url, LEASE.format("-1 second"))
     assert after.process.wait(END_SECONDS_MAX) == 0, after.said
