@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Sequence
 
+from tasker_zmq.commands.answered import Answered
 from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.initializing import initialize_tasks
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, refuse, success
@@ -41,12 +42,14 @@ class Answering:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
+        self._answered = Answered()
 
     def __call__(self, turn: Turn, received: Sequence[ReceivedCommand]) -> Answers:
         answers = Answers()
         sitting = Sitting(self._desk, turn, answers)
         core_id = self._desk.state.core_id
         to_initialize: list[Asked] = []
+        fresh: dict[str, bytes] = {}
         for each in received:
             found = read(each, self._desk.tuning.limits, core_id=core_id)
             if isinstance(found, Letter):
@@ -56,13 +59,20 @@ class Answering:
             if command_type(asked.command.command_type) == INITIALIZE_TASK:
                 to_initialize.append(asked)
             elif route.lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
-                answers.letters.append(self._answer(sitting, route, asked))
+                answers.letters.append(self._answer(sitting, route, asked, fresh=fresh))
+        if fresh:
+            turn.changes.then(lambda: self._answered.keep(fresh))
         if to_initialize:
             initialize_tasks(sitting, to_initialize)
         return answers
 
-    def _answer(self, sitting: Sitting, route: Route, asked: Asked) -> Letter:
-        core_id = self._desk.state.core_id
+    def _answer(
+        self, sitting: Sitting, route: Route, asked: Asked, *, fresh: dict[str, bytes]
+    ) -> Letter:
+        core_id, command_id = self._desk.state.core_id, asked.command.command_id
+        answered = fresh.get(command_id) or self._answered.get(command_id)
+        if route.once and answered is not None:
+            return Letter(asked.route, answered)
         try:
             data = codec.decode_data(asked.command.payload.data, route.payload)
             reply = route.handle(sitting, asked, data)
@@ -70,7 +80,10 @@ class Answering:
             return refusal(asked, error, core_id=core_id)
         except ProtocolError as error:
             return refusal(asked, CommandRefusedError("invalid", error.detail), core_id=core_id)
-        return success(asked, route.reply_type, reply, core_id=core_id)
+        letter = success(asked, route.reply_type, reply, core_id=core_id)
+        if route.once:
+            fresh[command_id] = letter.body
+        return letter
 
 
 def answer_question(route: Route, asked: Asked, at_hand: object, *, core_id: str) -> Letter:

@@ -23,12 +23,16 @@ class Lane(StrEnum):
 
 @dataclass(frozen=True)
 class Route:
-    """How one type of command is answered; `handle` gets what its lane has at hand."""
+    """How one type of command is answered; `handle` gets what its lane has at hand.
+
+    `once`: the same command, sent again, gets the first one's answer and does nothing.
+    """
 
     lane: Lane
     payload: type[Any]
     reply_type: str
     handle: Callable[..., Any]
+    once: bool = False
 
 
 def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates) -> object:
@@ -50,7 +54,7 @@ ROUTES: Final[Mapping[str, Route]] = {
         Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish
     ),
     "RegisterWorker": Route(
-        Lane.ENGINE, payloads.RegisterWorker, "WorkerRegistered", workers.register_worker
+        Lane.ENGINE, payloads.RegisterWorker, "WorkerRegistered", workers.register_worker, once=True
     ),
     "WorkerHeartbeat": Route(
         Lane.ENGINE, payloads.WorkerHeartbeat, "HeartbeatReceived", workers.heartbeat
@@ -68,7 +72,11 @@ ROUTES: Final[Mapping[str, Route]] = {
         Lane.ENGINE_LATER, control.ControlTasks, CONTROLLED, controlling.control_tasks
     ),
     "DecideDeadLetters": Route(
-        Lane.ENGINE_LATER, control.DecideDeadLetters, CONTROLLED, deciding.decide_dead_letters
+        Lane.ENGINE_LATER,
+        control.DecideDeadLetters,
+        CONTROLLED,
+        deciding.decide_dead_letters,
+        once=True,
     ),
     "HealthCheck": Route(Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health),
 }

@@ -281,6 +281,7 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
         core_id=state.core_id,
         epoch=state.epoch,
         next_heartbeat_expected_at=(now + timedelta(seconds=beat)).isoformat(),
+        subscribed=session.subscribed,
     )
 
 

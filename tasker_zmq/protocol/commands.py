@@ -174,11 +174,12 @@ class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon's answer to WorkerHeartbeat."""
+    """The daemon's answer to WorkerHeartbeat; `subscribed`: it sees the session's subscription."""
 
     core_id: str
     epoch: int
     next_heartbeat_expected_at: str
+    subscribed: bool = True
 
 
 class WorkerGoodbye(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,7 +1,7 @@
 """The control link: find the daemon, register, beat, notice when it is gone, and begin again."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, assert_never
@@ -19,6 +19,7 @@ from tasker_zmq.protocol.commands import (
     CommandMetadata,
     ConfirmStart,
     ErrorData,
+    HeartbeatReceived,
     Payload,
     Peer,
     RegisterWorker,
@@ -42,7 +43,11 @@ UNKNOWN_SESSION: Final = "unknown_session"
 
 _log = logging.getLogger(__name__)
 
-News = WorkerRegistered | ResultsRecorded | StartConfirmed | CancelSteps
+News = WorkerRegistered | HeartbeatReceived | ResultsRecorded | StartConfirmed | CancelSteps
+ANSWERS: Final[Mapping[str, type[StartConfirmed | HeartbeatReceived]]] = {
+    "ConfirmStart": StartConfirmed,
+    "WorkerHeartbeat": HeartbeatReceived,
+}
 
 
 class Phase(StrEnum):
@@ -229,13 +234,10 @@ class ControlLink:
                 log(_log, logging.DEBUG, Event.COMMAND_NOT_EXPECTED, command_type=kind)
         return None
 
-    def _on_answer(self, command: Command, now: float) -> StartConfirmed | None:
-        """To a heartbeat, which only an error says anything about, or to ConfirmStart."""
+    def _on_answer(self, command: Command, now: float) -> StartConfirmed | HeartbeatReceived | None:
         asked = self._questions.pop(command.correlation_id or "")
         if command.payload.type != ERROR:
-            if asked == "ConfirmStart":
-                return codec.decode_data(command.payload.data, StartConfirmed)
-            return None
+            return codec.decode_data(command.payload.data, ANSWERS[asked])
         error = codec.decode_data(command.payload.data, ErrorData)
         if error.code == UNKNOWN_SESSION and self.phase is Phase.REGISTERED:
             log(_log, logging.INFO, Event.SESSION_UNKNOWN, **self._fields())

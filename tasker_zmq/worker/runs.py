@@ -10,7 +10,8 @@ import msgspec
 
 from tasker_zmq.domain.ids import BatchUuid, StepId
 from tasker_zmq.errors import PermanentError, RetryableError
-from tasker_zmq.protocol.messages import NULL, StepError, StepRequest
+from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.protocol.messages import NULL, StepBatch, StepError, StepRequest
 from tasker_zmq.worker.output import UnfitOutputError
 
 COMPLETED: Final = "completed"
@@ -47,6 +48,19 @@ class StepRun(msgspec.Struct, frozen=True, kw_only=True, tag="run"):
         """None: no limit was asked for."""
         milliseconds = self.request.metadata.timeout_ms
         return milliseconds / 1_000 if milliseconds > 0 else None
+
+
+def runs_of(batch: StepBatch, limits: WireLimits) -> tuple[StepRun, ...]:
+    """A run for each step of a batch."""
+    return tuple(
+        StepRun(
+            batch_id=batch.batch_id,
+            request=request,
+            output_bytes_max=limits.result_bytes_max - RESULT_ENVELOPE_BYTES,
+            nesting_max=limits.nesting_max - 1,  # the message itself is one deep
+        )
+        for request in batch.steps
+    )
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, tag="outcome"):

@@ -13,6 +13,7 @@ from tasker_zmq.domain.ids import BatchUuid, SessionId
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.commands import (
     CancelSteps,
+    HeartbeatReceived,
     InHand,
     RegisterWorker,
     ResultsRecorded,
@@ -22,7 +23,7 @@ from tasker_zmq.protocol.commands import (
     WorkerRegistered,
 )
 from tasker_zmq.protocol.limits import WireLimits
-from tasker_zmq.protocol.messages import BatchError, StepBatch
+from tasker_zmq.protocol.messages import BatchError
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.batches import BatchesInHand, merged
 from tasker_zmq.worker.confirming import UnconfirmedRuns
@@ -31,19 +32,13 @@ from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventIn
 from tasker_zmq.worker.intake import understand
 from tasker_zmq.worker.outbox import Outbox
 from tasker_zmq.worker.results import Results
-from tasker_zmq.worker.runs import (
-    RESULT_ENVELOPE_BYTES,
-    Outcome,
-    RunEvent,
-    RunKey,
-    StepRun,
-    cancelled,
-)
+from tasker_zmq.worker.runs import Outcome, RunEvent, RunKey, cancelled, runs_of
 from tasker_zmq.worker.sockets import CommandSocket, DataSockets
 
 FLUSH_SECONDS_MAX: Final = 2.0
 GOODBYE_SECONDS_MAX: Final = 1.0
 UNFIT_ENDPOINT_WAIT_SECONDS: Final = 5.0
+UNSEEN_BEATS_MAX: Final = 3  # a subscription takes a moment to arrive
 
 _log = logging.getLogger(__name__)
 
@@ -95,6 +90,7 @@ class Worker:
         )
         self._limits = WireLimits()
         self._publication = 0
+        self._unseen = 0  # answers to heartbeats, one after the other
         self._stop_asked = False
         self._stop = StopPhase.SERVING
         self._stop_due = 0.0
@@ -151,6 +147,8 @@ class Worker:
         match news:
             case WorkerRegistered():
                 self._begin_session(news, now)
+            case HeartbeatReceived():
+                self._compare_subscription(news, now)
             case ResultsRecorded():
                 self._results.forget(news)
             case StartConfirmed():
@@ -220,7 +218,7 @@ class Worker:
         first = self._session is None
         self._leave_plane()
         self._session = session
-        self._publication = 0
+        self._publication = self._unseen = 0
         self._limits = WireLimits(
             result_bytes_max=session.limits.result_bytes_max,
             nesting_max=session.limits.nesting_max,
@@ -266,6 +264,13 @@ class Worker:
             else:
                 self._plane.refuse_more()
 
+    def _compare_subscription(self, beat: HeartbeatReceived, now: float) -> None:
+        """A connection that only this side takes for open brings no work: make a new one."""
+        wanted = self._stop is StopPhase.SERVING and self._results.writable
+        self._unseen = self._unseen + 1 if wanted and not beat.subscribed else 0
+        if self._unseen >= UNSEEN_BEATS_MAX and self._control.phase is Phase.REGISTERED:
+            self._control.seek(now, reason="the daemon does not see the subscription to steps")
+
     def _receive_batch(self, frame: bytes, now: float) -> None:
         worker_id = self._parts.registration.worker_name
         batch = understand(frame, limits=self._limits, worker_id=worker_id)
@@ -285,24 +290,13 @@ class Worker:
             keys = tuple((batch.batch_id, each.step_id) for each in batch.steps)
             self._returned += self._batches.give_back(keys)
             return
-        runs = self._runs_of(batch)
+        runs = runs_of(batch, self._limits)
         if batch.confirm_start and runs:
             self._unconfirmed.hold(batch.batch_id, runs, now=now)
             return
         for run in runs:
             self._parts.executor.submit(run)
         self._end_batch(batch.batch_id)
-
-    def _runs_of(self, batch: StepBatch) -> tuple[StepRun, ...]:
-        return tuple(
-            StepRun(
-                batch_id=batch.batch_id,
-                request=request,
-                output_bytes_max=self._limits.result_bytes_max - RESULT_ENVELOPE_BYTES,
-                nesting_max=self._limits.nesting_max - 1,  # the message itself is one deep
-            )
-            for request in batch.steps
-        )
 
     def _ask_to_start(self) -> None:
         if self._control.phase is Phase.REGISTERED and self._session is not None:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from msgspec.json import decode
 
+from tasker_zmq.pipeline.inbox import ReceivedCommand
 from tasker_zmq.pipeline.tuning import Tuning
-from tasker_zmq.protocol.commands import Command
+from tasker_zmq.protocol.commands import Command, RegisterWorker, WorkerMetadata, WorkerRegistered
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.testing.simulated_worker import Word
 from tasker_zmq.testing.world import Node, World, template
@@ -226,3 +227,18 @@ def test_a_workflow_without_tasks_is_replaced_and_used_in_its_new_form(world: Wo
     task = world.submit("one")
     world.run()
     assert world.states(task) == {"a": "complete", "b": "complete"}
+
+
+def test_a_registration_that_arrives_twice_begins_one_session(world: World) -> None:
+    request = RegisterWorker(worker_name="anna", metadata=WorkerMetadata(max_concurrent_steps=1))
+
+    def register(command_id: str) -> ReceivedCommand:
+        return world.command("RegisterWorker", request, command_id=command_id)
+
+    world.tick(register("first"), register("first"))
+    world.tick(register("first"), register("second"))
+    answers = [
+        decode(reply.payload.data, type=WorkerRegistered).session_id for _, reply in world.letters
+    ]
+    assert answers[0] == answers[1] == answers[2] != answers[3]
+    assert sorted(world.state.sessions) == sorted(answers[2:])

@@ -1,5 +1,6 @@
 """Factories of real processes: `daemon()`, `worker(daemon, source)`; all ended after the test."""
 
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from itertools import count
@@ -165,6 +166,7 @@ def stop_all(programs: "list[RunningDaemon] | list[RunningWorker]") -> None:
 
 
 def _problem(program: Program) -> list[str]:
+    sys.stdout.write(f"--- {program.name}:\n{program.tail}\n")  # shown when the test fails
     try:
         program.stop()
     except AssertionError as error:

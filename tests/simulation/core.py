@@ -39,7 +39,8 @@ from tests.simulation.timeline import ProcessClock, ViolationError
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
-    from tests.simulation.workers import Process, SimulatedPlane
+    from tests.simulation.sockets import SimulatedPlane
+    from tests.simulation.workers import Process
 
 MESSAGES_MAX = 500
 TICK_SECONDS = 0.001

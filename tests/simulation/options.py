@@ -20,6 +20,7 @@ FAULTS: Final[Mapping[str, tuple[float, float]]] = {
     "false_hints": (0.1, 0.6),  # ends of subscriptions get lost, or come after the next beginning
     "partition": (0.02, 0.1),
     "deaf": (0.05, 0.4),  # a session that beats, and never gets a publication
+    "half_open": (0.02, 0.15),  # a connection of which the worker does not know that it is gone
     "worker_crash": (0.02, 0.1),
     "crash_before_send": (0.02, 0.15),  # between the end of a handler and its report
     "worker_stop": (0.01, 0.06),  # SIGTERM, then a new process

@@ -74,6 +74,11 @@ PLANTED: tuple[Planted, ...] = (
         {"stormy_seconds": 25.0},
     ),
     Planted(
+        "a subscription that nobody sees is nobody's business",
+        replaced(runtime, "UNSEEN_BEATS_MAX", 10**9),
+        {"half_open": 0.3},
+    ),
+    Planted(
         "no ledger row for duplicates",
         swapped(Applying, "run", defects.without_duplicates),
         {"twins": 0.2},

@@ -22,9 +22,10 @@ from tests.simulation.core import Core
 from tests.simulation.database import Database
 from tests.simulation.network import Network
 from tests.simulation.options import Options, StepPlan, WorkerPlan
+from tests.simulation.sockets import command_socket, data_sockets
 from tests.simulation.timeline import Timeline, Trace, ViolationError
 from tests.simulation.witness import Witness
-from tests.simulation.workers import Process, command_socket, data_sockets
+from tests.simulation.workers import Process
 
 CALM_SECONDS_MAX = 240.0
 LATE_SECONDS = 8.0  # what was on its way when the storm ended has arrived by then
@@ -144,19 +145,23 @@ class Simulation:
     def _change_weather(self) -> None:
         if self.network.calm:
             return
+        misfortunes = {
+            "worker_crash": Process.crash,
+            "worker_stop": Process.stop,
+            "worker_pause": self._pause,
+            "partition": self._cut_off,
+            "half_open": Process.lose_planes,
+        }
         for process in list(self.processes):
-            if self.network.strikes("worker_crash"):
-                process.crash()
-            elif self.network.strikes("worker_stop"):
-                process.stop()
-            elif not process.paused and self.network.strikes("worker_pause"):
-                self._pause(process)
-            elif self.network.strikes("partition"):
-                self._cut_off(process)
+            strike = next((each for each in misfortunes if self.network.strikes(each)), None)
+            if strike is not None:
+                misfortunes[strike](process)
         self.timeline.after(self.dice.uniform(*WEATHER_SECONDS), self._change_weather)
 
     def _pause(self, process: Process) -> None:
         """SIGSTOP; at times somebody starts another process under the same name meanwhile."""
+        if process.paused:
+            return
         process.pause(self.dice.choice(PAUSE_SECONDS) * self.dice.uniform(0.5, 1.2))
         if self.dice.random() < TWIN_CHANCE:
             seconds = self.dice.uniform(0.5, 5.0)

@@ -2,14 +2,12 @@
 
 import random
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import zmq
 
 from tasker_zmq.clock import IdMaker
-from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
 from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.worker.executors.executor import EventInbox
@@ -18,6 +16,7 @@ from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun,
 from tasker_zmq.worker.runtime import StopPhase, Worker, WorkerParts
 from tests.simulation.network import Link
 from tests.simulation.options import WorkerPlan
+from tests.simulation.sockets import SimulatedCommands, SimulatedPlane
 from tests.simulation.timeline import ProcessClock, ViolationError
 from tests.simulation.witness import Run, output_of
 
@@ -27,111 +26,6 @@ if TYPE_CHECKING:
 RECONNECT_SECONDS = (0.05, 0.5)
 WAKE_SECONDS_MIN = 0.001
 DRAIN_SECONDS = 3.0
-
-
-class SimulatedCommands:
-    """A DEALER; `identity` is what the core's ROUTER calls this connection."""
-
-    def __init__(self, process: "Process") -> None:
-        self._process = process
-        self._arrived: deque[bytes] = deque()
-        self.socket = None
-        self.identity = process.simulation.new_identity(process.name)
-        process.commands[self.identity] = self
-
-    def send(self, frame: bytes) -> bool:
-        process = self._process
-        if not process.connected:
-            return False
-        process.simulation.core.receive_command(process.link, self.identity, frame)
-        return True
-
-    def arrive(self, frame: bytes) -> None:
-        self._arrived.append(frame)
-
-    def received(self) -> Iterator[bytes]:
-        while self._arrived:
-            yield self._arrived.popleft()
-
-    def close(self) -> None:
-        self._process.commands.pop(self.identity, None)
-
-
-class SimulatedPlane:
-    """SUB and XPUB of one session."""
-
-    steps = results = None
-
-    def __init__(self, process: "Process", *, topic: bytes) -> None:
-        self._process = process
-        self._arrived: deque[bytes] = deque()
-        self._wanted = self._news = False
-        self.topic = topic
-        self.open = self.subscribed = True
-        self.deaf = process.simulation.network.strikes("deaf")
-        process.planes.append(self)
-        if process.connected:
-            self.join()
-
-    def join(self) -> None:
-        """Both sides learn of the other's subscription, each when its message has arrived."""
-        simulation, core = self._process.simulation, self._process.simulation.core
-        life = core.life
-
-        def wanted() -> None:
-            if self.open and core.alive and core.life == life:
-                self._wanted = self._news = True
-                self._process.wake()
-
-        simulation.timeline.after(simulation.network.joining_seconds(), wanted)
-        if self.subscribed:
-            core.receive_subscription(self._process, self, subscribed=True)
-
-    def cut(self) -> None:
-        """The core is gone; the socket goes on looking for it."""
-        self._wanted = self._news = False
-
-    def arrive(self, frame: bytes) -> None:
-        if self.open and not self.deaf:
-            self._arrived.append(frame)
-            self._process.wake()
-
-    def read_subscriptions(self) -> bool:
-        news, self._news = self._news, False
-        return news
-
-    def wanted(self, topic: str) -> bool:
-        return self._wanted and bool(topic)
-
-    def publish(self, topic: str, frame: bytes) -> bool:
-        if not self._wanted or not topic:
-            return False
-        self._process.simulation.core.receive_result(self._process.link, frame)
-        return True
-
-    def batches(self) -> Iterator[bytes]:
-        while self._arrived:
-            yield self._arrived.popleft()
-
-    def refuse_more(self) -> None:
-        if self.subscribed:
-            self.subscribed = False
-            self._process.simulation.core.receive_subscription(
-                self._process, self, subscribed=False
-            )
-
-    def accept_more(self) -> None:
-        if not self.subscribed:
-            self.subscribed = True
-            self._process.simulation.core.receive_subscription(self._process, self, subscribed=True)
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            self._process.planes.remove(self)
-            self._process.simulation.core.receive_subscription(
-                self._process, self, subscribed=False
-            )
 
 
 class Slots:
@@ -332,6 +226,12 @@ class Process:
 
         self.simulation.timeline.after(self.simulation.dice.uniform(*RECONNECT_SECONDS), connect)
 
+    def lose_planes(self) -> None:
+        """Its connections end, which only the core notices."""
+        self.simulation.trace.note("half open", self.label)
+        for plane in self.planes:
+            plane.break_off()
+
     def lose_core(self) -> None:
         self.connected = False
         for plane in self.planes:
@@ -385,15 +285,3 @@ class Process:
         self.simulation.trace.note("stop", self.label)
         self.loop.ask_to_stop()
         self.wake()
-
-
-def command_socket(process: Any, _url: str) -> SimulatedCommands:
-    """In the place of the worker's CommandSocket."""
-    return SimulatedCommands(process)
-
-
-def data_sockets(process: Any, *, steps: str, results: str, topic: bytes) -> SimulatedPlane:
-    """In the place of the worker's DataSockets."""
-    if not (steps and results and topic.startswith(topics.STEPS.encode())):
-        raise zmq.ZMQError(zmq.EINVAL)
-    return SimulatedPlane(process, topic=topic)

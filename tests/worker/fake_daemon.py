@@ -74,6 +74,7 @@ class FakeDaemon:
         self.sessions = 0
         self.publications = 0
         self.answers_heartbeats = True
+        self.sees_subscriptions = True
         self.heartbeats: list[WorkerHeartbeat] = []
 
     def close(self) -> None:
@@ -272,7 +273,12 @@ class FakeDaemon:
     def _on_heartbeat(self, asked: Asked) -> None:
         self.heartbeats.append(codec.decode_data(asked.command.payload.data, WorkerHeartbeat))
         if self.answers_heartbeats:
-            answer = HeartbeatReceived(core_id="core-1", epoch=1, next_heartbeat_expected_at="")
+            answer = HeartbeatReceived(
+                core_id="core-1",
+                epoch=1,
+                next_heartbeat_expected_at="",
+                subscribed=self.sees_subscriptions,
+            )
             self.reply(asked, answer)
 
 

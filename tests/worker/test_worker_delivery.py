@@ -16,6 +16,7 @@ from tasker_zmq.protocol.commands import (
 )
 from tasker_zmq.worker.confirming import UnconfirmedRuns
 from tasker_zmq.worker.runs import StepRun
+from tasker_zmq.worker.runtime import UNSEEN_BEATS_MAX
 from tests.worker.conftest import RunningWorker
 from tests.worker.fake_daemon import WAIT_MS, FakeDaemon, step_request
 
@@ -264,6 +265,23 @@ def test_a_worker_that_hears_nothing_connects_everything_anew(
     for each in doors:
         each.await_connection()
     assert daemon.register().former_session_id == "session-1"
+    for each in doors:
+        each.await_connection()
+    daemon.send(step_request(1, "echo", {"text": "hello"}))
+    daemon.record(daemon.partial(), daemon.completion())
+
+
+def test_a_worker_whose_subscription_is_not_seen_connects_everything_anew(
+    daemon: FakeDaemon, start_worker: Start, doors: list[Door]
+) -> None:
+    start_worker(echo=lambda text: text)
+    daemon.sees_subscriptions = False
+    daemon.register(heartbeat_seconds=0.02)
+    for each in doors:
+        each.await_connection()
+    assert daemon.register().former_session_id == "session-1"
+    assert len(daemon.heartbeats) == UNSEEN_BEATS_MAX
+    daemon.sees_subscriptions = True
     for each in doors:
         each.await_connection()
     daemon.send(step_request(1, "echo", {"text": "hello"}))
