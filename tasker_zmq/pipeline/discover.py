@@ -19,7 +19,11 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 
 PAGE = 1_000
-FULL_PAGE_EVERY = timedelta(seconds=0.5)
+# A sweep that finds memory full looks on for steps of handlers with few, in small bites: what it
+# takes is time in which no result is recorded.
+FULL_PAGE_EVERY = timedelta(milliseconds=50)
+FULL_PAGE_TASKS = 10
+FULL_PAGE_STEPS = 100
 
 
 def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datetime) -> None:
@@ -124,16 +128,18 @@ def sweep(turn: Turn) -> list[Entry]:
     cursor = state.sweep_cursor
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []
+    full = state.viable.full
     page = step_store.sweep(
         turn.connection,
         core_id=state.core_id,
         after=cursor,
-        tasks_max=tuning.sweep_tasks_max,
-        steps_max=tuning.sweep_steps_max,
+        tasks_max=min(tuning.sweep_tasks_max, FULL_PAGE_TASKS) if full else tuning.sweep_tasks_max,
+        steps_max=min(tuning.sweep_steps_max, FULL_PAGE_STEPS) if full else tuning.sweep_steps_max,
+        crowd=state.viable.crowd() if full else None,
     )
     if page.cut:
         turn.changes.then(lambda: _note_more(state))
-    next_page_at = turn.now + FULL_PAGE_EVERY if state.viable.full else None
+    next_page_at = turn.now + FULL_PAGE_EVERY if full else None
     turn.changes.then(lambda: _turn_page(state, page.cursor, next_page_at))
     return advance.entries(turn, page.ready)
 

@@ -6,9 +6,9 @@ spares the database an index on the state of steps, which would be written at ev
 
 from collections.abc import Iterable, Iterator
 
-from tasker_zmq.domain.ids import HandlerClass, StepId
+from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId, StepId
 from tasker_zmq.store.definitions import StepDefinition
-from tasker_zmq.store.steps import ReadyStep
+from tasker_zmq.store.steps import Crowd, ReadyStep
 
 Entry = tuple[ReadyStep, StepDefinition]
 
@@ -25,6 +25,7 @@ class ViableSteps:
         self._by_handler: dict[HandlerClass, dict[int, dict[StepId, Entry]]] = {}
         self._places: dict[StepId, tuple[HandlerClass, int]] = {}
         self._counts: dict[HandlerClass, int] = {}
+        self._definitions: dict[HandlerClass, set[tuple[NamedTaskId, NamedStepId]]] = {}
         self.overflowed = False
 
     def __len__(self) -> int:
@@ -48,6 +49,8 @@ class ViableSteps:
                 if not self._make_room(handler, -ready.priority):
                     continue
             self._counts[handler] = self._counts.get(handler, 0) + 1
+            of_handler = self._definitions.setdefault(handler, set())
+            of_handler.add((ready.named_task_id, ready.named_step_id))
             lane = self._by_handler.setdefault(handler, {}).setdefault(-ready.priority, {})
             lane[ready.step_id] = (ready, definition)
             self._places[ready.step_id] = (handler, -ready.priority)
@@ -76,7 +79,18 @@ class ViableSteps:
             if not lanes[lane]:
                 del lanes[lane]
             if not lanes:
-                del self._by_handler[handler], self._counts[handler]
+                del self._by_handler[handler], self._counts[handler], self._definitions[handler]
+
+    def crowd(self) -> Crowd | None:
+        """What more of the same would not help: steps of handlers with more than their share."""
+        share = self._steps_max // (2 * max(1, len(self._counts)))
+        crowded = [handler for handler, count in self._counts.items() if count > share]
+        if not crowded:
+            return None
+        return Crowd(
+            definitions=frozenset().union(*(self._definitions[each] for each in crowded)),
+            priority=-max(max(self._by_handler[each]) for each in crowded),
+        )
 
     def handlers(self) -> tuple[HandlerClass, ...]:
         """Handlers for which steps wait."""

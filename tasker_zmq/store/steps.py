@@ -88,6 +88,14 @@ class SweepPage:
     cut: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Crowd:
+    """Steps to pass over: of these definitions, unless more urgent than `priority`."""
+
+    definitions: frozenset[tuple[NamedTaskId, NamedStepId]]
+    priority: int
+
+
 SWEEP_START = (-(1 << 31), 0)
 
 
@@ -259,8 +267,10 @@ def sweep(
     after: tuple[int, int],
     tasks_max: int,
     steps_max: int,
+    crowd: Crowd | None = None,
 ) -> SweepPage:
-    """Viable steps of one page of this core's open tasks."""
+    """Viable steps of one page of this core's open tasks; with a crowd it always counts as cut."""
+    crowded = sorted(crowd.definitions) if crowd else []
     returned = rows(
         connection,
         "sweep_viable_steps",
@@ -270,6 +280,9 @@ def sweep(
             "after_task_id": after[1],
             "at_most": tasks_max,
             "steps_max": steps_max,
+            "crowded_tasks": [task_id for task_id, _ in crowded],
+            "crowded_steps": [step_id for _, step_id in crowded],
+            "crowded_priority": crowd.priority if crowd else 0,
         },
     )
     tasks = {row.task_id for row in returned}
@@ -278,7 +291,7 @@ def sweep(
     return SweepPage(
         ready=tuple(_ready(row) for row in returned if row.step_id is not None),
         cursor=None if last is None else (-last.priority, last.task_id),
-        cut=cut,
+        cut=cut or crowd is not None,
     )
 
 

@@ -5,10 +5,12 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from tasker_zmq.pipeline.inbox import Received
 from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.store.steps import SWEEP_START
 from tasker_zmq.testing.simulated_worker import Word, failing
 from tasker_zmq.testing.world import Node, World, template
 from tests.pipeline.conftest import MakeWorld
@@ -71,6 +73,38 @@ def test_steps_that_nobody_runs_keep_no_other_waiting(
         if not frames:
             world.wait(1)
     assert {world.task(task).state for task in tasks} == {"complete"}
+
+
+@pytest.fixture
+def crowded(make_world: MakeWorld) -> World:
+    """Memory is full of one step of many tasks, and nobody runs it."""
+    world = make_world(steps_max=6)
+    world.publish(template("one", {"a": Node()}))
+    world.submit_many("one", 20)
+    world.state.viable.overflowed = False
+    return world
+
+
+def test_what_a_sweep_passes_over_as_more_of_the_same_is_found_later(crowded: World) -> None:
+    crowded.state.sweep_cursor = SWEEP_START
+    crowded.wait(10)
+    assert len(crowded.state.viable) == 6
+    crowded.worker()
+    crowded.run()
+    assert {row.state for row in crowded.rows("SELECT state FROM tasker_tasks")} == {"complete"}
+
+
+def test_a_more_urgent_step_of_the_same_kind_is_not_passed_over(crowded: World) -> None:
+    urgent = crowded.rows("SELECT max(task_id) FROM tasker_tasks")[0][0]
+    with crowded.engine.begin() as connection:
+        connection.execute(
+            text("UPDATE tasker_tasks SET priority = 5 WHERE task_id = :t"), {"t": urgent}
+        )
+    crowded.state.sweep_cursor = SWEEP_START
+    crowded.wait(1)
+    worker = crowded.worker(concurrency=1)
+    crowded.run()
+    assert worker.requests[0].task_id == urgent
 
 
 def test_a_sweep_that_finds_what_is_known_already_sends_nothing_twice(

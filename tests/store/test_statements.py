@@ -4,7 +4,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tasker_zmq.store import statements
-from tests.store.test_plans import CASES, prepared
+from tests.store.plan_cases import CASES
+from tests.store.test_plans import prepared
 
 # Of these the values name rows that are not there, which the foreign keys refuse.
 WANT_ROWS = {"apply_results", "settle_batches", "start_batches", "create_tasks"}

@@ -8,7 +8,7 @@ from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId, StepId
 from tasker_zmq.domain.template import Backoff
 from tasker_zmq.pipeline.viable import Entry, ViableSteps
 from tasker_zmq.store.definitions import StepDefinition
-from tasker_zmq.store.steps import ReadyStep
+from tasker_zmq.store.steps import Crowd, ReadyStep
 from tasker_zmq.testing import ManualClock
 
 STEPS_MAX = 6
@@ -16,12 +16,12 @@ NOW = ManualClock().now()
 HANDLERS = ("pack", "ship", "bill")
 
 
-def entry(number: int, handler: str = "pack", *, priority: int = 0) -> Entry:
+def entry(number: int, handler: str = "pack", *, priority: int = 0, named: int = 1) -> Entry:
     ready = ReadyStep(
         step_id=StepId(number),
         task_id=TaskId(1),
         named_task_id=NamedTaskId(1),
-        named_step_id=NamedStepId(1),
+        named_step_id=NamedStepId(named),
         priority=priority,
         attempts=0,
         retry_limit=3,
@@ -106,6 +106,18 @@ def test_half_full_is_too_full_for_another_page() -> None:
     assert not steps.full
     steps.add([entry(3)])
     assert steps.full
+
+
+def test_a_crowd_is_who_has_more_than_a_fair_share_unless_something_is_more_urgent() -> None:
+    steps = ViableSteps(steps_max=8)
+    assert steps.crowd() is None
+    steps.add(entry(number, "ship", named=number % 2) for number in (1, 2, 3, 4))
+    assert steps.crowd() is None
+    steps.add([entry(5, "ship", named=0, priority=3), entry(6, "pack", named=7)])
+    ship = frozenset((NamedTaskId(1), NamedStepId(each)) for each in (0, 1))
+    assert steps.crowd() == Crowd(definitions=ship, priority=0)
+    steps.discard([StepId(1), StepId(2), StepId(3)])
+    assert steps.crowd() is None
 
 
 def test_a_discarded_step_may_come_again_and_then_stands_last() -> None:
