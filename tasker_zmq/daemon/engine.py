@@ -23,7 +23,13 @@ from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.upkeep import CoreLostError, forgive_absence, next_due
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
-from tasker_zmq.store.connection import is_away, is_conflict, is_held_up
+from tasker_zmq.store.connection import (
+    is_away,
+    is_cancelled,
+    is_conflict,
+    is_held_up,
+    sql_state,
+)
 from tasker_zmq.store.ledger import Recording
 from tasker_zmq.telemetry.events import Event, log
 
@@ -73,6 +79,7 @@ class EngineThread(threading.Thread):
         self._forgiven = 0.0
         self.ticks = 0
         self.away = False
+        self._told: set[str | None] = set()
         self.failure: BaseException | None = None
 
     def stop(self) -> None:
@@ -124,8 +131,9 @@ class EngineThread(threading.Thread):
     def _survive(self, error: Exception) -> bool:
         """Whether to try again: the database is away, or the fault is in no message."""
         if is_away(error):
-            if not self.away:
+            if sql_state(error) not in self._told:  # what is wrong may change: once for each
                 log(logger, logging.ERROR, Event.DATABASE_AWAY, error=_first_line(error))
+            self._told.add(sql_state(error))
             self.away = True
             self._parts.ticked()
             return True
@@ -136,6 +144,7 @@ class EngineThread(threading.Thread):
     def _note_back(self) -> None:
         if self.away:
             self.away = False
+            self._told.clear()
             log(logger, logging.WARNING, Event.DATABASE_BACK)
 
     def _settle(self, inbox: Sequence[Received]) -> None:
@@ -151,6 +160,8 @@ class EngineThread(threading.Thread):
             logger.debug("tick failed", exc_info=error)
             self._run_tick([])  # if even this fails, the fault lies in no message
             if len(inbox) == 1:
+                if is_cancelled(error) and isinstance(inbox[0], ReceivedResult):
+                    raise  # one result is little work: a slow server is why, or a person
                 self._bury(inbox[0], error)
                 return
             middle = len(inbox) // 2

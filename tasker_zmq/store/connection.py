@@ -20,7 +20,22 @@ _PLANS = (
 )
 _HELD = ("40001", "40P01", "55P03")
 _RETRYABLE = (*_HELD, "23505")
-_AWAY = ("08", "57P0", "53")
+
+# PostgreSQL cannot do it now, whoever asks: no message is at fault, and it may pass.
+_AWAY = (
+    "08",  # the connection failed
+    "25006",  # it is read-only: a standby, or made so
+    "25P03",  # it ended a transaction that rested: this process was stopped amid one
+    "25P04",  # it ended a transaction that took longer than the server allows
+    "42501",  # it may not: a file system that became read-only says so too, not only a lost grant
+    "53",  # disk, memory or connections are full
+    "57P0",  # it shuts down, crashed, or is starting up
+    "58",  # its disk fails
+    "XX001",  # what it reads there is damaged
+    "XX002",
+)
+_SILENT = ("08", "57P0")
+_CANCELLED = "57014"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +84,7 @@ def sql_state(error: BaseException) -> str | None:
 
 
 def is_away(error: BaseException) -> bool:
-    """Whether the database did not answer, so that the same work may be tried again later."""
+    """Whether the database did not answer, or answered that it cannot now: try again later."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     if isinstance(cause, psycopg.InterfaceError):
         return True
@@ -77,6 +92,11 @@ def is_away(error: BaseException) -> bool:
     if state is None:
         return isinstance(cause, psycopg.OperationalError)
     return state.startswith(_AWAY)
+
+
+def is_cancelled(error: BaseException) -> bool:
+    """Whether a statement took too long (statement timeout), or somebody ended it."""
+    return sql_state(error) == _CANCELLED
 
 
 def is_held_up(error: BaseException) -> bool:
@@ -94,13 +114,18 @@ def is_conflict(error: BaseException) -> bool:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turn a database that does not answer into UnreachableError, without its password."""
+    """Turn a database that is away into UnreachableError, without its password."""
     try:
         yield
     except (DBAPIError, psycopg.Error) as error:
         if not is_away(error):
             raise
         reason = str(getattr(error, "orig", error)).strip().partition("\n")[0]
+        state = sql_state(error)
+        if state is not None and not state.startswith(_SILENT):
+            raise UnreachableError(
+                f"the database answers, but cannot do this now: {reason}; see to PostgreSQL"
+            ) from None
         raise UnreachableError(
             f"the database does not answer: {reason}; check TASKER_DATABASE_URL and that "
             "PostgreSQL runs"
