@@ -9,8 +9,14 @@ from typing import Any, Final, Self
 import msgspec
 import zmq
 
+from tasker_zmq.client.link import (
+    ANSWER_SECONDS_MAX,
+    NESTING_MAX,
+    REPLY_BYTES_MAX,
+    refusal_of,
+)
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
-from tasker_zmq.errors import NotFoundError, RefusedError, UnreachableError
+from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     ERROR,
@@ -23,10 +29,6 @@ from tasker_zmq.protocol.commands import (
 from tasker_zmq.protocol.limits import WireLimits
 
 CONNECT_SECONDS_MAX: Final = 2.0
-ANSWER_SECONDS_MAX: Final = 10.0
-REPLY_BYTES_MAX: Final = 64 << 20
-NESTING_MAX: Final = 128  # a reply wraps what a command may hold
-NOT_FOUND: Final = "not_found"
 _LIMITS: Final = WireLimits(command_bytes_max=REPLY_BYTES_MAX, nesting_max=NESTING_MAX)
 
 
@@ -75,7 +77,7 @@ class CommandClient:
         _send(self._socket, codec.encode(command), self._endpoint, purpose="commands")
         reply = self._receive(command.command_id, timeout_seconds)
         if reply.payload.type == ERROR:
-            raise _refusal(codec.decode_data(reply.payload.data, ErrorData))
+            raise refusal_of(codec.decode_data(reply.payload.data, ErrorData))
         return reply.payload.data
 
     def _receive(self, command_id: str, timeout_seconds: float) -> Command:
@@ -148,13 +150,6 @@ def _send(socket: "zmq.Socket[bytes]", frame: bytes, endpoint: str, *, purpose: 
             f"no daemon listens at {endpoint}; start one with `tasker-zmq daemon`, or name "
             f"another with TASKER_ENDPOINTS_{purpose.upper()}"
         ) from None
-
-
-def _refusal(refused: ErrorData) -> NotFoundError | RefusedError:
-    error = (NotFoundError if refused.code == NOT_FOUND else RefusedError)(refused.message)
-    if refused.hint:
-        error.add_note(refused.hint)
-    return error
 
 
 def _login() -> str:

@@ -8,9 +8,10 @@ import click
 import msgspec
 import orjson
 
-from tasker_zmq.cli.client import NOT_FOUND, CommandClient
+from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.invocation import Invocation
 from tasker_zmq.cli.output import Output, print_json, say
+from tasker_zmq.client.link import NOT_FOUND
 from tasker_zmq.errors import NotFoundError, RefusedError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.control import (

@@ -6,7 +6,17 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tasker_zmq.commands.replies import CommandRefusedError
-from tasker_zmq.protocol.commands import GetTask, HealthCheck, ListTasks
+from tasker_zmq.domain.states import TaskState
+from tasker_zmq.protocol.commands import (
+    TASKS_PER_QUESTION_MAX,
+    GetTask,
+    GetTaskStates,
+    HealthCheck,
+    ListTasks,
+    StateOfTask,
+    TaskStates,
+)
+from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.reads import tasks as reads
 
 
@@ -16,6 +26,22 @@ def get_task(connection: Connection, request: GetTask) -> dict[str, Any]:
     if found is None:
         raise CommandRefusedError("not_found", f"no task {request.task_id}")
     return found
+
+
+def get_task_states(connection: Connection, request: GetTaskStates) -> TaskStates:
+    """How tasks stand; cheap enough to be asked again and again by whoever waits for them."""
+    if len(request.task_ids) > TASKS_PER_QUESTION_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"{len(request.task_ids)} tasks, at most {TASKS_PER_QUESTION_MAX} at once",
+            hint="ask for the others in another command",
+        )
+    found = step_store.states(connection, request.task_ids)
+    return TaskStates(
+        states=tuple(
+            StateOfTask(task_id=task_id, state=TaskState(state)) for task_id, state in found.items()
+        )
+    )
 
 
 def list_tasks(connection: Connection, request: ListTasks) -> dict[str, Any]:

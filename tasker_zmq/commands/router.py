@@ -64,6 +64,9 @@ ROUTES: Final[Mapping[str, Route]] = {
     ),
     "WorkerGoodbye": Route(Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye),
     "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
+    "GetTaskStates": Route(
+        Lane.READER, payloads.GetTaskStates, "TaskStates", questions.get_task_states
+    ),
     "ListTasks": Route(Lane.READER, payloads.ListTasks, "Tasks", questions.list_tasks),
     "ControlSteps": Route(
         Lane.ENGINE_LATER, control.ControlSteps, CONTROLLED, controlling.control_steps

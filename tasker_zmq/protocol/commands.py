@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId, TaskId
+from tasker_zmq.domain.states import TaskState
 
 SUCCESS: Final = "Success"
 ERROR: Final = "Error"
@@ -303,6 +304,28 @@ class GetTask(msgspec.Struct, frozen=True, kw_only=True):
     """One task with its steps."""
 
     task_id: TaskId
+
+
+TASKS_PER_QUESTION_MAX = 1_000
+
+
+class GetTaskStates(msgspec.Struct, frozen=True, kw_only=True):
+    """How these tasks stand; at most TASKS_PER_QUESTION_MAX."""
+
+    task_ids: tuple[TaskId, ...]
+
+
+class StateOfTask(msgspec.Struct, frozen=True, kw_only=True):
+    """One task's state."""
+
+    task_id: TaskId
+    state: TaskState
+
+
+class TaskStates(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to GetTaskStates: those of the tasks that exist."""
+
+    states: tuple[StateOfTask, ...]
 
 
 class ListTasks(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from tasker_zmq.worker.handlers import CONTEXT_PARAMETER, WHOLE_CONTEXT_PARAMETERS
 from tasker_zmq.worker.place import Place, did_you_mean, place_of, refusal
@@ -14,6 +14,12 @@ from tasker_zmq.worker.steps import (
     resolved_parents,
     steps_in,
 )
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from tasker_zmq.client.client import SubmittedTask, TaskerClient
+    from tasker_zmq.client.options import SubmitOptions
 
 FULL_NAME: Final = re.compile(
     r"(?P<namespace>[A-Za-z_][\w.-]*)/(?P<name>[A-Za-z_][\w.-]*)"
@@ -64,6 +70,22 @@ class Workflow:
         from tasker_zmq.worker.local import run_workflow
 
         return run_workflow(self, {**(context or {}), **fields})
+
+    def submit(
+        self,
+        context: Mapping[str, Any] | None = None,
+        /,
+        *,
+        client: "TaskerClient | None" = None,
+        **options: "Unpack[SubmitOptions]",
+    ) -> "SubmittedTask":
+        """Have a task of this workflow made and run by a daemon that knows it; see TaskerClient.
+
+        Without `client`, by this process's own connection to where TASKER_COMMANDS says.
+        """
+        from tasker_zmq.client.shared import shared_client
+
+        return (client or shared_client()).submit(self.full_name, context, **options)
 
 
 def workflow(

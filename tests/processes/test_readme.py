@@ -2,11 +2,13 @@
 
 A comment before a block says what is done with it: `make` looks for the targets, `daemon` and
 `worker` start something that goes on, `run` runs its lines and wants them to succeed, `run without
-a worker` does so after the worker was stopped, `output` is what the last line printed.
+a worker` does so after the worker was stopped, `output` is what the last line printed, `python`
+is a program to run.
 """
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -27,7 +29,7 @@ FENCE: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 PROMISE: Final = re.compile(r"^> (.+)$", re.MULTILINE)
-HOW: Final = ("make", "daemon", "worker", "run", "run without a worker", "output")
+HOW: Final = ("make", "daemon", "worker", "run", "run without a worker", "output", "python")
 INSTALLED: Final = ".venv/bin/"
 COMMAND_SECONDS_MAX: Final = 60
 EXAMPLE_LINES_MAX: Final = 15
@@ -44,6 +46,8 @@ class Block:
 
     @property
     def lines(self) -> list[str]:
+        if self.language == "python":
+            return [f"{INSTALLED}python -c {shlex.quote(self.body)}"]
         return [line for line in self.body.splitlines() if line.strip()]
 
 
@@ -76,8 +80,8 @@ class Reader:
         match block.marker:
             case "daemon" | "worker":
                 self._start(block.marker, block)
-            case "run" | "run without a worker":
-                if block.marker != "run":
+            case "run" | "run without a worker" | "python":
+                if block.marker == "run without a worker":
                     self._stop("worker")
                 for line in block.lines:
                     self._run(line)
@@ -181,7 +185,7 @@ def test_every_command_of_the_readme_is_marked_for_the_test() -> None:
 
 
 def test_the_readme_shows_the_example_file_as_it_is() -> None:
-    (shown,) = (block.body for block in blocks() if block.language == "python")
+    shown = next(block.body for block in blocks() if block.language == "python")
     assert shown == source.text(EXAMPLE)
     assert len([line for line in shown.splitlines() if line.strip()]) <= EXAMPLE_LINES_MAX
 

@@ -1,0 +1,140 @@
+"""TaskerClient: submit, wait, look, cancel, from any number of threads over one connection."""
+
+import os
+import socket
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, Unpack
+
+import msgspec
+
+from tasker_zmq.client.link import ANSWER_SECONDS_MAX, Link
+from tasker_zmq.client.operations import Operation, Operations
+from tasker_zmq.client.options import ListOptions, SubmitOptions
+from tasker_zmq.client.views import Task, TaskSummary
+from tasker_zmq.domain.control import TaskAction
+from tasker_zmq.protocol.commands import ListTasks, Peer
+
+ENDPOINT_VARIABLE: Final = "TASKER_COMMANDS"
+DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5557"
+
+Result = TypeVar("Result")
+
+
+def operations_for(endpoints: tuple[str, ...], *, timeout_seconds: float) -> Operations:
+    """Over a new link to these endpoints, else to those of the environment, else the usual one."""
+    named = endpoints or tuple(os.environ.get(ENDPOINT_VARIABLE, DEFAULT_ENDPOINT).split(","))
+    source = Peer(type="client", id=f"{socket.gethostname()}:{os.getpid()}")
+    link = Link(*(each.strip() for each in named), source=source)
+    return Operations(link, timeout_seconds=timeout_seconds)
+
+
+class TaskerClient:
+    """A connection to one daemon, or to several that share a database.
+
+    Without `endpoints`, TASKER_COMMANDS names them, with commas between. Whoever cannot reach a
+    daemon, or hears nothing for `timeout_seconds`, gets UnreachableError; commands are sent again
+    meanwhile, and never carried out twice.
+    """
+
+    def __init__(self, *endpoints: str, timeout_seconds: float = ANSWER_SECONDS_MAX) -> None:
+        self._operations = operations_for(endpoints, timeout_seconds=timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; whoever still waits gets UnreachableError."""
+        self._operations.close()
+
+    def submit(
+        self,
+        workflow: str,
+        context: Mapping[str, Any] | None = None,
+        /,
+        **options: Unpack[SubmitOptions],
+    ) -> "SubmittedTask":
+        """Have a task of `namespace/name`, or `namespace/name@version`, made and run.
+
+        Raises NotFoundError or RefusedError when the daemon will not: an unknown workflow, a
+        context that the workflow's schema does not allow.
+        """
+        made = _run(self._operations.submit(workflow, context or {}, options))
+        return SubmittedTask(self, made.task_id, duplicate=made.duplicate)
+
+    def get(self, task_id: int) -> Task:
+        """The task as it stands; NotFoundError if there is none."""
+        return _run(self._operations.get(task_id))
+
+    def wait(self, task_id: int, *, timeout_seconds: float | None = None) -> Task:
+        """The task, once it has ended, well or not; WaitTimeoutError after so many seconds."""
+        return _run(self._operations.wait(task_id, timeout_seconds))
+
+    def tasks(self, **options: Unpack[ListOptions]) -> tuple[TaskSummary, ...]:
+        """Tasks that fit, newest first."""
+        return _run(self._operations.tasks(ListTasks(**options)))
+
+    def cancel(self, task_id: int, *, why: str) -> bool:
+        """Start nothing more of it and tell what runs; False if it was cancelled already."""
+        return _run(self._operations.control(TaskAction.CANCEL, task_id, why))
+
+    def pause(self, task_id: int, *, why: str) -> bool:
+        """Start nothing more of it until it is resumed; False if it was paused already."""
+        return _run(self._operations.control(TaskAction.PAUSE, task_id, why))
+
+    def resume(self, task_id: int, *, why: str) -> bool:
+        """Go on with a paused task; False if it was not paused."""
+        return _run(self._operations.control(TaskAction.RESUME, task_id, why))
+
+    def health(self) -> dict[str, Any]:
+        """What the daemon says of itself."""
+        return _run(self._operations.health())
+
+    def ask(
+        self, command_type: str, request: Mapping[str, Any], *, timeout_seconds: float | None = None
+    ) -> Any:
+        """Any command of docs/PROTOCOL.md, as plain JSON values."""
+        asked = self._operations.ask(
+            command_type, request, msgspec.Raw, timeout_seconds=timeout_seconds
+        )
+        return msgspec.json.decode(_run(asked))
+
+
+@dataclass(frozen=True)
+class SubmittedTask:
+    """A task that was made; `duplicate`: it was there already, under the same identity."""
+
+    client: TaskerClient
+    task_id: int
+    duplicate: bool = False
+
+    def wait(self, *, timeout_seconds: float | None = None) -> Task:
+        return self.client.wait(self.task_id, timeout_seconds=timeout_seconds)
+
+    def get(self) -> Task:
+        return self.client.get(self.task_id)
+
+    def cancel(self, *, why: str) -> bool:
+        return self.client.cancel(self.task_id, why=why)
+
+
+def _run(operation: Operation[Result]) -> Result:
+    """Give the operation what it waits for, with this thread."""
+    answer: Any = None
+    while True:
+        try:
+            future: Future[Any] = operation.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        answer = future.result()

@@ -1,0 +1,264 @@
+"""One connection to one or several daemons: any thread asks, one thread owns the socket.
+
+An unanswered command is sent again under the same id, over whatever connection there is then: the
+daemon carries a command out once, however often it comes. Source: docs/PROTOCOL.md, "Commands".
+"""
+
+import heapq
+import itertools
+import socket as sockets
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+import zmq
+
+from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
+from tasker_zmq.errors import NotFoundError, ProtocolError, RefusedError, UnreachableError
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import ERROR, Command, CommandMetadata, ErrorData, Payload, Peer
+from tasker_zmq.protocol.limits import WireLimits
+
+ANSWER_SECONDS_MAX: Final = 10.0
+RECONNECT_MS: Final = 50
+RECONNECT_MS_MAX: Final = 1_000
+LOOK_FOR_DAEMON_SECONDS: Final = 0.05
+RESEND_SECONDS: Final = 3.0
+RESEND_SECONDS_MAX: Final = 15.0
+REPLY_BYTES_MAX: Final = 64 << 20
+NESTING_MAX: Final = 128  # a reply wraps what a command may hold
+NOT_FOUND: Final = "not_found"
+_LIMITS: Final = WireLimits(command_bytes_max=REPLY_BYTES_MAX, nesting_max=NESTING_MAX)
+
+Answer = Future[msgspec.Raw]
+
+
+@dataclass
+class _Question:
+    """A command that waits for its answer."""
+
+    command_id: str
+    frame: bytes
+    answer: Answer
+    until: float
+    timeout_seconds: float
+    connect_until: float
+    sent: int = 0
+    pause: float = RESEND_SECONDS
+
+
+@dataclass(order=True)
+class _Due:
+    at: float
+    number: int
+    action: Callable[[], None] = field(compare=False)
+
+
+class Link:
+    """Asks over a DEALER; to be closed. With several endpoints, daemons take turns.
+
+    `connect_seconds_max` is how long a command waits for somebody to be there at all; None: as long
+    as for its answer.
+    """
+
+    def __init__(
+        self,
+        *endpoints: str,
+        source: Peer,
+        connect_seconds_max: float | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.endpoints = endpoints
+        self._source = source
+        self._connect_seconds_max = connect_seconds_max
+        self._clock = clock or SystemClock()
+        self._ids = IdMaker(self._clock, system_dice())
+        self._numbers = itertools.count()
+        self._orders: deque[Callable[[], None]] = deque()
+        self._due: list[_Due] = []
+        self._questions: dict[str, _Question] = {}
+        self._lock = threading.Lock()
+        self._closed = False
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._socket = self._connect()
+        self._wake, self._woken = sockets.socketpair()
+        self._wake.setblocking(False)
+        self._woken.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="tasker-client", daemon=True)
+        self._thread.start()
+
+    def _connect(self) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.DEALER)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
+        socket.set(zmq.IMMEDIATE, 1)  # nothing is put in line for a daemon that is not there
+        socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
+        socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
+        for endpoint in self.endpoints:
+            try:
+                socket.connect(endpoint)
+            except zmq.ZMQError as error:
+                socket.close(linger=0)
+                self._context.term()
+                raise UnreachableError(
+                    f"'{endpoint}' is no address to connect to ({error}); mend "
+                    "endpoints.commands, such as tcp://127.0.0.1:5557"
+                ) from None
+        return socket
+
+    def ask(
+        self, command_type: str, request: object, *, timeout_seconds: float = ANSWER_SECONDS_MAX
+    ) -> Answer:
+        """Send a command; its answer's data, for `codec.decode_data`.
+
+        The future raises NotFoundError or RefusedError with the daemon's words, UnreachableError
+        for silence.
+        """
+        command = Command(
+            command_type=command_type,
+            command_id=self._ids.uuid7(),
+            metadata=CommandMetadata(
+                timestamp=self._clock.now().isoformat(),
+                source=self._source,
+                timeout_ms=int(timeout_seconds * 1_000),
+            ),
+            payload=Payload(type=command_type, data=codec.raw(request)),
+        )
+        now = self._clock.monotonic()
+        question = _Question(
+            command_id=command.command_id,
+            frame=codec.encode(command),
+            answer=Future(),
+            until=now + timeout_seconds,
+            timeout_seconds=timeout_seconds,
+            connect_until=now + (self._connect_seconds_max or timeout_seconds),
+        )
+        self.order(lambda: self._begin(question))
+        return question.answer
+
+    def order(self, action: Callable[[], None]) -> None:
+        """Have the link's thread do this; raises UnreachableError once it is closed."""
+        with self._lock:
+            if self._closed:
+                raise UnreachableError("the client is closed")
+            self._orders.append(action)
+        with suppress(OSError):  # a full pipe wakes as well
+            self._wake.send(b"!")
+
+    def later(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have the link's thread do this after a while; on that thread only."""
+        at = self._clock.monotonic() + seconds
+        heapq.heappush(self._due, _Due(at, next(self._numbers), action))
+
+    def close(self) -> None:
+        """End the thread; whoever waits for an answer gets UnreachableError."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        with suppress(OSError):
+            self._wake.send(b"!")
+        self._thread.join()
+
+    def _run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._woken.fileno(), zmq.POLLIN)
+        while not self._closed:
+            poller.poll(self._patience_ms())
+            with suppress(BlockingIOError):
+                self._woken.recv(4_096)
+            while self._orders:
+                self._orders.popleft()()
+            self._receive()
+            while self._due and self._due[0].at <= self._clock.monotonic():
+                heapq.heappop(self._due).action()
+        while self._orders:  # what was asked for before the end is refused in its turn
+            self._orders.popleft()()
+        for question in list(self._questions.values()):
+            self._fail(question, UnreachableError("the client was closed before the answer came"))
+        self._socket.close(linger=0)
+        self._context.term()
+        self._wake.close()
+        self._woken.close()
+
+    def _patience_ms(self) -> int | None:
+        if not self._due:
+            return None
+        return round(max(0.0, self._due[0].at - self._clock.monotonic()) * 1_000 + 0.5)
+
+    def _begin(self, question: _Question) -> None:
+        self._questions[question.command_id] = question
+        self._send(question)
+
+    def _send(self, question: _Question) -> None:
+        """Send it, once more if need be, and see to it that it is looked at again."""
+        if question.command_id not in self._questions:
+            return  # answered meanwhile
+        now = self._clock.monotonic()
+        if now >= question.until or (not question.sent and now >= question.connect_until):
+            self._fail(question, self._silence(question))
+            return
+        try:
+            self._socket.send(question.frame, zmq.DONTWAIT)
+        except zmq.Again:
+            wait = LOOK_FOR_DAEMON_SECONDS
+        else:
+            question.sent += 1
+            wait = question.pause
+            question.pause = min(question.pause * 2, RESEND_SECONDS_MAX)
+        limit = question.until if question.sent else question.connect_until
+        self.later(max(0.0, min(wait, limit - now)), lambda: self._send(question))
+
+    def _silence(self, question: _Question) -> UnreachableError:
+        at = ", ".join(self.endpoints)
+        if question.sent:
+            return UnreachableError(
+                f"the daemon at {at} took the command, but did not answer within "
+                f"{question.timeout_seconds:g} s; it may still carry it out: see "
+                "`tasker-zmq health`"
+            )
+        return UnreachableError(
+            f"no daemon listens at {at}; start one with `tasker-zmq daemon`, or name another with "
+            "TASKER_ENDPOINTS_COMMANDS"
+        )
+
+    def _fail(self, question: _Question, error: Exception) -> None:
+        del self._questions[question.command_id]
+        if question.answer.set_running_or_notify_cancel():
+            question.answer.set_exception(error)
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                frame = self._socket.recv_multipart(zmq.DONTWAIT)[-1]
+            except zmq.Again:
+                return
+            try:
+                self._settle(codec.decode_command(frame, _LIMITS))
+            except ProtocolError:
+                continue  # no daemon of ours speaks like this: the question stays open
+
+    def _settle(self, reply: Command) -> None:
+        """An answer that comes late, or twice, finds no question."""
+        question = self._questions.get(reply.correlation_id or "")
+        if question is None:
+            return
+        if reply.payload.type == ERROR:
+            self._fail(question, refusal_of(codec.decode_data(reply.payload.data, ErrorData)))
+            return
+        del self._questions[question.command_id]
+        if question.answer.set_running_or_notify_cancel():
+            question.answer.set_result(reply.payload.data)
+
+
+def refusal_of(refused: ErrorData) -> NotFoundError | RefusedError:
+    error = (NotFoundError if refused.code == NOT_FOUND else RefusedError)(refused.message)
+    if refused.hint:
+        error.add_note(refused.hint)
+    return error

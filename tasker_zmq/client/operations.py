@@ -1,0 +1,105 @@
+"""What a client can do, written once: each operation yields futures and is given their results.
+
+`TaskerClient` waits for them with its thread, `AsyncTaskerClient` on its event loop.
+"""
+
+from collections.abc import Generator, Mapping
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import msgspec
+
+from tasker_zmq.client.link import ANSWER_SECONDS_MAX, Link
+from tasker_zmq.client.options import SubmitOptions
+from tasker_zmq.client.views import Task, TaskSummary
+from tasker_zmq.client.waiting import Waiting
+from tasker_zmq.domain.control import TaskAction
+from tasker_zmq.domain.ids import TaskId
+from tasker_zmq.errors import RefusedError
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import (
+    GetTask,
+    HealthCheck,
+    InitializeTask,
+    ListTasks,
+    TaskInitialized,
+    TaskRequest,
+)
+from tasker_zmq.protocol.control import Controlled, ControlTasks
+
+Result = TypeVar("Result")
+Operation = Generator[Future[Any], Any, Result]
+
+
+class _Tasks(msgspec.Struct, frozen=True):
+    tasks: tuple[TaskSummary, ...]
+
+
+class Operations:
+    """Over one link; any number of them at once, from any thread."""
+
+    def __init__(self, link: Link, *, timeout_seconds: float = ANSWER_SECONDS_MAX) -> None:
+        self._link = link
+        self._waiting = Waiting(link)
+        self._timeout_seconds = timeout_seconds
+
+    def close(self) -> None:
+        self._link.close()
+
+    def ask(
+        self,
+        command_type: str,
+        request: object,
+        kind: type[Result],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> Operation[Result]:
+        answer = yield self._link.ask(
+            command_type, request, timeout_seconds=timeout_seconds or self._timeout_seconds
+        )
+        return codec.decode_data(answer, kind)
+
+    def submit(
+        self, workflow: str, context: Mapping[str, Any], options: SubmitOptions
+    ) -> Operation[TaskInitialized]:
+        namespace, _, rest = workflow.partition("/")
+        name, _, version = rest.partition("@")
+        if not (namespace and name):
+            raise ValueError(f"wanted a workflow as 'namespace/name', found '{workflow}'")
+        request = TaskRequest(
+            namespace=namespace,
+            name=name,
+            version=version or None,
+            context=codec.raw(dict(context)),
+            **options,
+        )
+        asked = InitializeTask(task_request=request)
+        return (yield from self.ask("InitializeTask", asked, TaskInitialized))
+
+    def get(self, task_id: int) -> Operation[Task]:
+        request = GetTask(task_id=TaskId(task_id))
+        return (yield from self.ask("GetTask", request, Task))
+
+    def wait(self, task_id: int, timeout_seconds: float | None) -> Operation[Task]:
+        yield self._waiting.wait(TaskId(task_id), timeout_seconds=timeout_seconds)
+        return (yield from self.get(task_id))
+
+    def tasks(self, request: ListTasks) -> Operation[tuple[TaskSummary, ...]]:
+        found = yield from self.ask("ListTasks", request, _Tasks)
+        return found.tasks
+
+    def control(self, action: TaskAction, task_id: int, why: str) -> Operation[bool]:
+        """Page by page: a task with very many steps is not held for all of them at once."""
+        request = ControlTasks(action=action, task_ids=(task_id,), why=why)
+        changed = False
+        while True:
+            page = yield from self.ask("ControlTasks", request, Controlled)
+            if page.refused:
+                raise RefusedError("; ".join(each.message for each in page.refused))
+            changed = changed or bool(page.changed)
+            if page.after_id is None:
+                return changed
+            request = msgspec.structs.replace(request, after_id=page.after_id)
+
+    def health(self) -> Operation[dict[str, Any]]:
+        return (yield from self.ask("HealthCheck", HealthCheck(), dict[str, Any]))

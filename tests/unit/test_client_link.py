@@ -1,0 +1,214 @@
+"""The client's link: one thread owns the socket, any thread asks, and silence is asked again."""
+
+import threading
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from tasker_zmq import step, workflow
+from tasker_zmq.client import TaskerClient, WaitTimeoutError, link, shared
+from tasker_zmq.client.link import Link
+from tasker_zmq.domain.states import TaskState
+from tasker_zmq.errors import NotFoundError, RefusedError, UnreachableError
+from tasker_zmq.protocol.commands import (
+    Command,
+    ErrorData,
+    GetTaskStates,
+    HealthCheck,
+    InitializeTask,
+    Peer,
+    StateOfTask,
+    TaskStates,
+)
+from tests.unit.shell import OwnDaemon, asked_for
+
+NOWHERE = "tcp://127.0.0.1:1"  # no one listens there
+SECONDS_MAX = 30
+
+
+@step
+def pack(order: int) -> int:
+    return order
+
+
+fulfil = workflow("orders/fulfil@1.0.0", pack)
+
+
+def connect(*endpoints: str) -> Link:
+    return Link(*endpoints, source=Peer(type="client", id="tests"))
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked again is asked again soon."""
+    monkeypatch.setattr(link, "RESEND_SECONDS", 0.01)
+
+
+def test_many_threads_each_get_the_answer_to_their_own_question() -> None:
+    def echo(command: Command) -> object:
+        return asked_for(command, dict[str, int])
+
+    answers: dict[int, bytes] = {}
+    with OwnDaemon(echo) as daemon:
+        asking = connect(daemon.endpoint)
+
+        def ask(number: int) -> None:
+            answers[number] = bytes(asking.ask("Echo", {"n": number}).result(SECONDS_MAX))
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(40)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        asking.close()
+    assert answers == {number: b'{"n":%d}' % number for number in range(40)}
+
+
+@pytest.mark.usefixtures("soon")
+def test_an_unanswered_command_is_sent_again_under_the_same_id() -> None:
+    answers: list[object] = [{"status": "ok"}, None, None]
+
+    with OwnDaemon(lambda _command: answers.pop()) as daemon:
+        asking = connect(daemon.endpoint)
+        answer = asking.ask("HealthCheck", HealthCheck(), timeout_seconds=SECONDS_MAX)
+        assert bytes(answer.result()) == b'{"status":"ok"}'
+        asking.close()
+    assert len(daemon.asked) == 3
+    assert len({each.command_id for each in daemon.asked}) == 1
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_question_finds_the_daemon_that_is_there() -> None:
+    with OwnDaemon(lambda _command: {}) as daemon:
+        asking = connect(NOWHERE, daemon.endpoint)
+        for _ in range(5):
+            asking.ask("HealthCheck", HealthCheck(), timeout_seconds=SECONDS_MAX).result()
+        asking.close()
+
+
+def test_nobody_there_and_silence_are_told_apart() -> None:
+    asking = connect(NOWHERE)
+    with pytest.raises(UnreachableError, match="no daemon listens at"):
+        asking.ask("HealthCheck", HealthCheck(), timeout_seconds=0.05).result()
+    asking.close()
+    with OwnDaemon(lambda _command: None) as daemon:
+        asking = connect(daemon.endpoint)
+        said = "took the command, but did not answer within 0.5 s"
+        with pytest.raises(UnreachableError, match=said):
+            asking.ask("HealthCheck", HealthCheck(), timeout_seconds=0.5).result()
+        asking.close()
+
+
+def test_a_refusal_brings_the_daemons_words() -> None:
+    codes = {"GetTask": "not_found", "InitializeTask": "invalid"}
+
+    def refuse(command: Command) -> object:
+        return ErrorData(code=codes[command.command_type], message="not so", hint="but so")
+
+    with OwnDaemon(refuse) as daemon, TaskerClient(daemon.endpoint) as client:
+        with pytest.raises(NotFoundError, match="not so") as found:
+            client.get(7)
+        with pytest.raises(RefusedError, match="not so"):
+            client.submit("orders/fulfil")
+    assert found.value.__notes__ == ["but so"]
+
+
+def test_bytes_that_are_no_reply_answer_nothing() -> None:
+    answers: list[object] = [{}, b"{nonsense"]
+    with OwnDaemon(lambda _command: answers.pop()) as daemon:
+        asking = connect(daemon.endpoint)
+        with pytest.raises(UnreachableError):
+            asking.ask("HealthCheck", HealthCheck(), timeout_seconds=0.5).result()
+        assert asking.ask("HealthCheck", HealthCheck()).result(SECONDS_MAX) is not None
+        asking.close()
+
+
+def test_who_waits_when_the_client_is_closed_is_told() -> None:
+    asking = connect(NOWHERE)
+    answer = asking.ask("HealthCheck", HealthCheck())
+    asking.close()
+    asking.close()
+    with pytest.raises(UnreachableError, match="closed"):
+        answer.result(SECONDS_MAX)
+    with pytest.raises(UnreachableError, match="closed"):
+        asking.ask("HealthCheck", HealthCheck())
+
+
+@pytest.fixture
+def states() -> dict[int, TaskState]:
+    return {}
+
+
+@pytest.fixture
+def keeper(states: dict[int, TaskState]) -> Iterator[OwnDaemon]:
+    """A daemon that knows these tasks."""
+
+    def answer(command: Command) -> object:
+        if command.command_type == "GetTaskStates":
+            asked = asked_for(command, GetTaskStates).task_ids
+            known = [(each, states[each]) for each in asked if each in states]
+            return TaskStates(states=tuple(StateOfTask(task_id=t, state=s) for t, s in known))
+        task_id = msgspec.json.decode(command.payload.data)["task_id"]
+        if task_id not in states:
+            return ErrorData(code="not_found", message=f"no task {task_id}")
+        return {"task_id": task_id, "workflow": "tests/one@1.0.0", "state": states[task_id]}
+
+    with OwnDaemon(answer) as daemon:
+        yield daemon
+
+
+def test_a_wait_ends_with_its_task_or_with_its_time(
+    keeper: OwnDaemon, states: dict[int, TaskState]
+) -> None:
+    states.update({1: TaskState.IN_PROGRESS, 2: TaskState.IN_PROGRESS})
+    found: list[TaskState] = []
+    with TaskerClient(keeper.endpoint) as client:
+        with pytest.raises(WaitTimeoutError, match="task 1 has not ended within"):
+            client.wait(1, timeout_seconds=0.05)
+        waiting = threading.Thread(target=lambda: found.append(client.wait(1).state))
+        waiting.start()
+        states[2] = TaskState.COMPLETE
+        assert client.wait(2).state is TaskState.COMPLETE
+        assert not found
+        states[1] = TaskState.ERROR
+        waiting.join()
+        with pytest.raises(NotFoundError, match="no task 3"):
+            client.wait(3)
+    assert found == [TaskState.ERROR]
+
+
+def test_all_who_wait_are_asked_for_in_one_question(
+    keeper: OwnDaemon, states: dict[int, TaskState]
+) -> None:
+    states.update(dict.fromkeys(range(1, 21), TaskState.IN_PROGRESS))
+    with TaskerClient(keeper.endpoint) as client:
+        threads = [threading.Thread(target=client.wait, args=(task_id,)) for task_id in states]
+        for each in threads:
+            each.start()
+        asked_about_all = threading.Event()
+        while not asked_about_all.wait(0.001):
+            questions = [each for each in keeper.asked if each.command_type == "GetTaskStates"]
+            if questions and len(asked_for(questions[-1], GetTaskStates).task_ids) == 20:
+                asked_about_all.set()
+        states.update(dict.fromkeys(states, TaskState.COMPLETE))
+        for each in threads:
+            each.join()
+
+
+def test_a_workflow_submits_itself_through_the_process_own_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = {"task_id": 7, "named_task": "x", "step_count": 1, "duplicate": False}
+    made["workflow_graph"] = {"steps": [], "edges": []}
+    with OwnDaemon(lambda _command: made) as daemon:
+        monkeypatch.setenv("TASKER_COMMANDS", daemon.endpoint)
+        monkeypatch.setattr(shared, "_shared", [])
+        assert fulfil.submit({"order": 1}, identity="one").task_id == 7
+        assert fulfil.submit({"order": 2}).task_id == 7
+        (client,) = shared._shared
+        client.close()
+    first, second = (asked_for(each, InitializeTask).task_request for each in daemon.asked)
+    assert (first.namespace, first.name, first.version) == ("orders", "fulfil", "1.0.0")
+    assert (first.identity, bytes(first.context)) == ("one", b'{"order":1}')
+    assert (second.identity, bytes(second.context)) == (None, b'{"order":2}')
