@@ -1,12 +1,14 @@
 """`tasker-zmq`: global options, and subcommands that are imported only when one is used."""
 
 import difflib
+import gc
 import importlib
 import io
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Final, NoReturn
 
 import click
@@ -24,10 +26,22 @@ class Subcommand:
 
     def load(self) -> click.Command:
         module, _, attribute = self.target.partition(":")
-        command = getattr(importlib.import_module(module), attribute)
+        command = getattr(_imported(module), attribute)
         if not isinstance(command, click.Command):
             raise TypeError(f"{self.target} is no click command")
         return command
+
+
+def _imported(name: str) -> ModuleType:
+    """A module whose import is not interrupted: to look for garbage is a tenth of it, in vain."""
+    if name not in sys.modules:
+        gc.disable()
+        try:
+            importlib.import_module(name)
+            gc.freeze()  # and no collection looks at it ever after
+        finally:
+            gc.enable()
+    return sys.modules[name]
 
 
 SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {

@@ -3,19 +3,13 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
 import orjson
-from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.protocols import Validator
-from jsonschema.validators import Draft202012Validator, validator_for
-from referencing import Registry
-from referencing.exceptions import Unresolvable
 
 from tasker_zmq.commands.context import Sitting
+from tasker_zmq.commands.fitting import check_fit
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
-from tasker_zmq.domain.ids import NamedTaskId, TaskId
+from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
@@ -144,34 +138,7 @@ def _check_context(context: bytes, definition: Definition) -> None:
     if not isinstance(value, dict):
         kind = type(value).__name__
         raise CommandRefusedError("invalid", f"the context must be a JSON object, not {kind}")
-    if definition.input_schema is None:
-        return
-    validator = _validator(definition.named_task_id, orjson.dumps(definition.input_schema))
-    try:
-        found = best_match(validator.iter_errors(value))
-    except Unresolvable as error:
-        raise CommandRefusedError(
-            "invalid_schema", f"the input schema of {definition.full_name} refers to {error.ref}"
-        ) from None
-    if found is not None:
-        raise CommandRefusedError(
-            "invalid_context",
-            f"the context does not fit {definition.full_name}: {_explain(found)}",
-            hint=f"tasker-zmq workflows show {definition.full_name}",
-        )
-
-
-@lru_cache(maxsize=512)
-def _validator(_named_task_id: NamedTaskId, schema_json: bytes) -> Validator:
-    schema: dict[str, Any] = orjson.loads(schema_json)
-    kind = validator_for(schema, default=Draft202012Validator)
-    # An empty registry: a schema may refer to itself, never to an address on the network.
-    return kind(schema, registry=Registry())
-
-
-def _explain(error: ValidationError) -> str:
-    place = error.json_path
-    return f"at {place}: {error.message[:300]}"
+    check_fit(value, definition)
 
 
 def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:

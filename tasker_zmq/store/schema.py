@@ -1,19 +1,20 @@
-"""Which schema the database has, which this program knows, and the way from one to the other."""
+"""Which schema the database has, which this program knows, and the way from one to the other.
+
+Alembic is imported by who goes that way: a daemon that starts only asks where it is.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic.autogenerate import compare_metadata
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from alembic import command
 from tasker_zmq.errors import SchemaVersionError
 from tasker_zmq.store.tables import Base
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 PARTITIONED = ("tasker_step_execution_batch_received_results", "tasker_worker_command_audit")
 WEEKS_AHEAD = 4
@@ -39,26 +40,27 @@ def migrations_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "alembic"
 
 
-def _config(connection: Connection | None = None) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
-    if connection is not None:
-        config.attributes["connection"] = connection
-    return config
+def known_revisions() -> tuple[str, ...]:
+    """What this program brings, oldest first: the numbers that its migrations' names begin with."""
+    files = (migrations_folder() / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted(file.name.partition("_")[0] for file in files))
 
 
 def wanted_revision() -> str:
     """The newest revision that this program brings."""
-    head = ScriptDirectory.from_config(_config()).get_current_head()
-    if head is None:
+    known = known_revisions()
+    if not known:
         raise SchemaVersionError(
             f"no migrations found in {migrations_folder()}; reinstall tasker-zmq"
         )
-    return head
+    return known[-1]
 
 
 def version(connection: Connection) -> SchemaVersion:
-    found = MigrationContext.configure(connection).get_current_revision()
+    found = None
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is not None:
+        rows = connection.execute(text("SELECT version_num FROM alembic_version"))
+        found = rows.scalar_one_or_none()
     return SchemaVersion(found=found, wanted=wanted_revision())
 
 
@@ -72,8 +74,7 @@ def refuse_unknown(connection: Connection) -> None:
             f"the database has no tasker-zmq schema (wanted {state.wanted}); "
             "run `tasker-zmq db upgrade`"
         )
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if state.found in known:
+    if state.found in known_revisions():
         raise SchemaVersionError(
             f"the database's schema is {state.found}, older than {state.wanted}; "
             "run `tasker-zmq db upgrade`"
@@ -84,8 +85,19 @@ def refuse_unknown(connection: Connection) -> None:
     )
 
 
+def _config(connection: Connection) -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
 def upgrade(url: str, *, revision: str = "head") -> None:
     """Bring the database to `revision`; safe to run twice, and from two processes at once."""
+    from alembic import command
+
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.begin() as connection:
@@ -97,6 +109,8 @@ def upgrade(url: str, *, revision: str = "head") -> None:
 
 def downgrade(url: str, *, revision: str) -> None:
     """Take the database back to `revision` (`base` removes everything)."""
+    from alembic import command
+
     engine = create_engine(url, poolclass=NullPool)
     try:
         with engine.begin() as connection:
@@ -118,6 +132,9 @@ def is_ours(*described: Any) -> bool:
 
 def drift(connection: Connection) -> list[str]:
     """Where the database differs from the mapped classes, one line each; empty when nowhere."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
     context = MigrationContext.configure(
         connection,
         opts={

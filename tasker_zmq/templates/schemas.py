@@ -3,10 +3,6 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-from jsonschema.validators import validator_for
-
 from tasker_zmq.templates.fields import Section
 from tasker_zmq.templates.plain import weight
 from tasker_zmq.templates.problems import Where, clipped, path_text
@@ -23,6 +19,10 @@ def read_schema(top: Section, key: str) -> dict[str, Any] | None:
     if weight(schema) > SCHEMA_VALUES_MAX:
         top.refuse(key, f"'{key}' is too large: more than {SCHEMA_VALUES_MAX} values; shorten it")
         return None
+    # Imported here: it takes long, and most workflows have no schema.
+    from jsonschema.exceptions import SchemaError
+    from jsonschema.validators import Draft202012Validator, validator_for
+
     try:
         validator_for(schema, default=Draft202012Validator).check_schema(schema)
     except SchemaError as error:

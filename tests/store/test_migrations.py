@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.pool import NullPool
@@ -111,6 +113,14 @@ def test_a_database_without_our_schema_is_refused_with_the_way_out(empty_databas
         pytest.raises(SchemaVersionError, match=r"has no tasker-zmq schema .* db upgrade"),
     ):
         schema.refuse_unknown(connection)
+
+
+def test_the_names_of_the_migrations_begin_with_the_revisions_that_alembic_finds() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    newest_first = [each.revision for each in ScriptDirectory.from_config(config).walk_revisions()]
+    assert schema.known_revisions() == tuple(reversed(newest_first))
+    assert schema.wanted_revision() == newest_first[0]
 
 
 def test_the_known_revision_is_let_in(engine: Engine) -> None:
