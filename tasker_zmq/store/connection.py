@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import orjson
 import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import PGconn, Ping
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 
@@ -76,6 +78,18 @@ def create(
             "keepalives_idle": 30,
         },
     )
+
+
+def is_starting(engine: Engine, *, connect_timeout_seconds: float) -> bool:
+    """Whether the server is there and lets nobody in yet (57P03): it starts, or recovers.
+
+    A connection that fails does not tell its SQLSTATE; libpq's ping looks at it.
+    """
+    _, parameters = engine.dialect.create_connect_args(engine.url)
+    parameters["connect_timeout"] = max(1, int(connect_timeout_seconds))
+    parameters.pop("context", None)  # the driver's own, unknown to libpq
+    with translated():
+        return PGconn.ping(make_conninfo(**parameters).encode()) == Ping.REJECT
 
 
 def sql_state(error: BaseException) -> str | None:
