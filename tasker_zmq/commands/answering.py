@@ -8,6 +8,7 @@ from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.initializing import initialize_tasks
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, refuse, success
 from tasker_zmq.commands.router import INITIALIZE_TASK, ROUTES, Lane, Route, command_type
+from tasker_zmq.commands.submitting import take_submissions
 from tasker_zmq.errors import ProtocolError, TaskerError
 from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand
 from tasker_zmq.pipeline.tick import Answers
@@ -64,6 +65,8 @@ class Answering:
             turn.changes.then(lambda: self._answered.keep(fresh))
         if to_initialize:
             initialize_tasks(sitting, to_initialize)
+        if turn.submissions_due:
+            take_submissions(sitting)
         return answers
 
     def _answer(

@@ -16,13 +16,14 @@ from tasker_zmq.commands.context import Desk
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.health import HealthThread
+from tasker_zmq.daemon.listener import Listener
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
 from tasker_zmq.daemon.tuning import limits_of, tuning_of
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.errors import TaskerError, UnreachableError
 from tasker_zmq.pipeline import discover
-from tasker_zmq.pipeline.inbox import Letter, Outbox
+from tasker_zmq.pipeline.inbox import Letter, Outbox, SubmissionsNotified
 from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.viable import ViableSteps
@@ -93,6 +94,7 @@ class Daemon:
         sockets = self._open_sockets()
         self._state = self._take_name(sockets)
         self._wire(sockets, reading)
+        self._listen(limits)
         log(
             logger,
             logging.INFO,
@@ -235,6 +237,18 @@ class Daemon:
     def _stop_engine(self) -> None:
         self._engine.stop()
         self._engine.join(timeout=self._settings.database.statement_timeout_seconds + 5)
+
+    def _listen(self, limits: connections.ConnectionLimits) -> None:
+        """Hear at once of tasks that are asked for by SQL."""
+
+        def notified() -> None:
+            self._mailbox.put(SubmissionsNotified(), later=True)
+
+        database = connections.create(self._url, purpose="listener", limits=limits)
+        self._stack.callback(database.dispose)
+        listener = Listener(database, notified=notified)
+        self._stack.callback(listener.stop)
+        listener.start()
 
     def _send(self, outbox: Outbox) -> None:
         # A session's topic is granted before the letter that names it goes out.

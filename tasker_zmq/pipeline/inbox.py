@@ -40,7 +40,16 @@ class SubscriptionSeen:
         return len(self.topic)
 
 
-Received = ReceivedResult | ReceivedCommand | SubscriptionSeen
+@dataclass(frozen=True, slots=True)
+class SubmissionsNotified:
+    """PostgreSQL says that somebody asked for a task by SQL."""
+
+    @property
+    def size(self) -> int:
+        return 0
+
+
+Received = ReceivedResult | ReceivedCommand | SubscriptionSeen | SubmissionsNotified
 
 
 @dataclass(frozen=True, slots=True)

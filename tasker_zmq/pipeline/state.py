@@ -163,6 +163,7 @@ class CoreState:
     published: dict[BatchId, datetime] = field(default_factory=dict)
     next_retry_at: datetime | None = None
     next_sweep_at: datetime | None = None
+    submissions_at: datetime | None = None  # when to look for tasks that SQL asked for; None: now
     sweep_cursor: tuple[int, int] | None = None
     next_page_at: datetime | None = None  # of a sweep that found memory full
     beats: dict[SessionId, tuple[int, datetime]] = field(default_factory=dict)
@@ -201,6 +202,9 @@ class CoreState:
             self.definition(connection, named_task_id)
             known = self._steps[named_task_id, named_step_id]
         return known
+
+    def look_for_submissions(self, at: datetime) -> None:
+        self.submissions_at = at
 
     def set_next_retry(self, at: datetime | None) -> None:
         self.next_retry_at = at

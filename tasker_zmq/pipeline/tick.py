@@ -21,6 +21,7 @@ from tasker_zmq.pipeline.inbox import (
     Received,
     ReceivedCommand,
     ReceivedResult,
+    SubmissionsNotified,
     SubscriptionSeen,
 )
 from tasker_zmq.pipeline.requests import Loaded
@@ -107,9 +108,14 @@ class Tick:
             chance=self._chance,
             make_uuid=self._make_uuid,
             contents=ContentsOfTurn(self._state.contents),
+            submissions_due=self._submissions_due(inbox, now),
         )
         turn.changes.then(turn.contents.keep)
         return _Pass(turn).run(inbox, self._answer)
+
+    def _submissions_due(self, inbox: Sequence[Received], now: datetime) -> bool:
+        at = self._state.submissions_at
+        return at is None or at <= now or any(isinstance(e, SubmissionsNotified) for e in inbox)
 
 
 class _Pass:
@@ -127,7 +133,7 @@ class _Pass:
                 self._outbox.letters += see_subscription(turn, event)
         commands = [each for each in inbox if isinstance(each, ReceivedCommand)]
         answers = Answers()
-        if commands:
+        if commands or turn.submissions_due:
             answers = answer(turn, commands)
         self._outbox.letters += answers.letters
         self._apply([each for each in inbox if isinstance(each, ReceivedResult)])

@@ -22,6 +22,7 @@ class Turn:
     chance: Chance
     make_uuid: UuidMaker
     contents: ContentsOfTurn
+    submissions_due: bool = False
     changes: Changes = field(default_factory=Changes)
     settled: set[StepId] = field(default_factory=set)  # late successes: not to be sent again
     gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends

@@ -170,6 +170,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         _next_page(state, now),
         now if _may_send(state) else None,
         state.next_sweep_at,
+        state.submissions_at,
         _next_lease(state, tuning),
         _next_silence(state, tuning),
     ]

@@ -219,6 +219,11 @@ CASES: dict[str, Case] = {
         },
         rows_max=1_000,
     ),
+    "take_submissions": Case(values={"now": NOW, "at_most": 100}),
+    "next_submission": Case(values={"now": NOW}),
+    "settle_submissions": Case(
+        values={"made": [1], "refused": [2], "refusals": ["no"], "now": NOW}
+    ),
     "unsettled_batches": Case(
         values={"core_id": volume.CORE, "after_batch_id": 6_900, "at_most": 20}, rows_max=100
     ),

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.xdist_group("plans")  # on one tester: to fill the tabl
 
 LARGE = re.compile(
     r"tasker_(tasks|workflow_steps|workflow_step_edges|\w*transitions|step_execution_batch\w*"
-    r"|worker_registrations)"
+    r"|worker_registrations|submissions)"
 )
 PLANNED = ("while empty", "while small", "full but never analysed", "analysed")
 BLOCKS_MAX = 1_500

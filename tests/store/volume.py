@@ -108,6 +108,11 @@ INSERT INTO tasker_step_execution_batch_received_results (received_at, batch_id,
     core_id, verdict, processed_at, raw_message_json)
 SELECT :now, batch_id, 'batch_completion', 'core-1', 'applied', :now, '{}'
 FROM tasker_step_execution_batches;
+INSERT INTO tasker_submissions (task_id, named_task_id, context, initiator, due_at, refused_at)
+SELECT 1000000 + n, 1, '{}', 'somebody',
+    CASE n % 3 WHEN 0 THEN '-infinity' ELSE :now + n * interval '1 minute' END,
+    CASE n % 3 WHEN 2 THEN :now END
+FROM generate_series(1, 9000) n;
 """
 
 

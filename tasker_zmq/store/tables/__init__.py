@@ -10,6 +10,7 @@ from tasker_zmq.store.tables.cores import CoordinationLock, Core
 from tasker_zmq.store.tables.declarative import Base
 from tasker_zmq.store.tables.definitions import NamedStep, NamedTask, NamedTaskStep, Namespace
 from tasker_zmq.store.tables.failures import DeadLetter, DeadLetterStatus
+from tasker_zmq.store.tables.submissions import Submission
 from tasker_zmq.store.tables.transitions import BatchTransition, StepTransition, TaskTransition
 from tasker_zmq.store.tables.work import StepEdge, Task, WorkflowStep
 from tasker_zmq.store.tables.workers import (
@@ -42,6 +43,7 @@ __all__ = [
     "RegistrationStatus",
     "StepEdge",
     "StepTransition",
+    "Submission",
     "SupportedTask",
     "Task",
     "TaskTransition",

@@ -1,0 +1,50 @@
+"""The listener: a connection of its own on which PostgreSQL says that there is something to do."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import Connection, Engine
+
+from tasker_zmq.store import submissions
+from tasker_zmq.store.notifications import listen, wait
+from tasker_zmq.telemetry.events import Event, log
+
+logger = logging.getLogger(__name__)
+
+LOOK_UP_SECONDS = 0.5  # from waiting, to see whether to stop
+AGAIN_SECONDS = 2.0
+
+
+class Listener(threading.Thread):
+    """Calls `notified` whenever a task was asked for by SQL, or may have been while it was away.
+
+    It is a shortcut: what it misses is found by the next look of the engine.
+    """
+
+    def __init__(self, database: Engine, *, notified: Callable[[], None]) -> None:
+        super().__init__(name="tasker-listener", daemon=True)
+        self._database = database
+        self._notified = notified
+        self._stopping = threading.Event()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                with self._database.connect() as connection:
+                    self._listen(connection)
+            except Exception as error:  # noqa: BLE001 - without it work is found more slowly
+                log(logger, logging.DEBUG, Event.DATABASE_AWAY, error=repr(error)[:300])
+                self._stopping.wait(AGAIN_SECONDS)
+
+    def _listen(self, connection: Connection) -> None:
+        listen(connection, submissions.CHANNEL)
+        self._notified()
+        while not self._stopping.is_set():
+            if wait(connection, LOOK_UP_SECONDS):
+                self._notified()
