@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 STALL_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 0.05
 LEASE_WAIT_STEP_SECONDS = 0.25
+DATABASE_START_SECONDS_MAX = 30.0
 
 
 class Daemon:
@@ -87,6 +88,7 @@ class Daemon:
         )
         self._stack.callback(reading.dispose)
         self._database = writing
+        self._await_database()
         with connections.translated(), writing.connect() as connection:
             schema.refuse_unknown(connection)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -103,6 +105,22 @@ class Daemon:
             epoch=self._state.epoch,
             **self.endpoints,
         )
+
+    def _await_database(self) -> None:
+        """Wait while the server says that it is starting; whatever else is ill, `connect` tells."""
+        give_up_at = self._clock.monotonic() + DATABASE_START_SECONDS_MAX
+        seconds = self._settings.database.connect_timeout_seconds
+        waits_for = {"waiting_for": "the database to start"}
+        waiting = False
+        while connections.is_starting(self._database, connect_timeout_seconds=seconds):
+            if self._clock.monotonic() > give_up_at:
+                return
+            if not waiting:
+                waiting = True
+                log(logger, logging.INFO, Event.DAEMON_STARTING, **waits_for)
+            time.sleep(LEASE_WAIT_STEP_SECONDS)
+            if self._stop_asked:
+                raise TaskerError("stopped while waiting for the database to start")
 
     def _open_sockets(self) -> DaemonSockets:
         settings = self._settings
