@@ -119,7 +119,15 @@ class FakeDaemon:
             correlation_id=correlation_id,
             payload=Payload(type=kind, data=msgspec.Raw(codec.encode(answer))),
         )
-        self.router.send_multipart([identity, codec.encode(command)])
+        written = self.written(json.loads(codec.encode(command)))
+        self.router.send_multipart([identity, json.dumps(written).encode()])
+
+    def written(self, command: dict[str, Any]) -> dict[str, Any]:
+        """As it goes out; daemons of other releases write otherwise."""
+        return command
+
+    def written_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return batch
 
     def register(
         self,
@@ -191,7 +199,8 @@ class FakeDaemon:
             delivery=delivery,
             confirm_start=confirm_start,
         )
-        self.send_frame(codec.encode(batch))
+        written = self.written_batch(json.loads(codec.encode(batch)))
+        self.send_frame(json.dumps(written).encode())
 
     def send_frame(self, body: bytes) -> None:
         self.steps.send(topics.steps_topic(self.session_id) + body)
