@@ -66,7 +66,10 @@ def refusing(
 def changed(engine: Engine, server_url: str, *, to: str, back: str) -> Iterator[None]:
     """The database is another one inside, and who was connected must connect anew."""
     name = engine.url.database
-    terminate = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608 - a name of ours
+    terminate = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "  # noqa: S608 - a name of ours
+        f"WHERE datname = '{name}' AND usename = current_user"
+    )
     execute(server_url, f'ALTER DATABASE "{name}" {to}')
     execute(server_url, terminate)
     try:
