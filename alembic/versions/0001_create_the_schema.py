@@ -185,7 +185,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_tasker_step_execution_batches_unsettled",
         "tasker_step_execution_batches",
-        ["batch_id"],
+        ["core_id", "batch_id"],
         unique=False,
         postgresql_where=sa.text(
             "reconciliation_status = 'pending' OR state IN ('created', 'published', 'in_progress')"

@@ -203,14 +203,13 @@ def _adopt(
     if not uuids:
         return frozenset()
     registration_id = session.registration_id or RegistrationId(0)
-    adopted = batch_store.adopt(
-        sitting.connection,
-        uuids,
+    adopter = batch_store.Adopter(
         worker_id=worker_id,
         registration_id=registration_id,
         session_id=session.session_id,
-        now=sitting.now,
+        core_id=sitting.desk.state.core_id,
     )
+    adopted = batch_store.adopt(sitting.connection, uuids, adopter, now=sitting.now)
     former = {row.batch_id: SessionId(row.former_session_id) for row in adopted}
     held = batch_store.steps_in_flight(sitting.connection, list(former))
     state = sitting.desk.state

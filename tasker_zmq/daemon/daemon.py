@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import zmq
@@ -23,7 +24,7 @@ from tasker_zmq.daemon.tuning import limits_of, tuning_of
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.errors import TaskerError, UnreachableError
 from tasker_zmq.pipeline import discover
-from tasker_zmq.pipeline.inbox import Letter, Outbox, SubmissionsNotified
+from tasker_zmq.pipeline.inbox import Letter, Outbox
 from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.viable import ViableSteps
@@ -257,14 +258,10 @@ class Daemon:
         self._engine.join(timeout=self._settings.database.statement_timeout_seconds + 5)
 
     def _listen(self, limits: connections.ConnectionLimits) -> None:
-        """Hear at once of tasks that are asked for by SQL."""
-
-        def notified() -> None:
-            self._mailbox.put(SubmissionsNotified(), later=True)
-
+        """Hear at once of what others have put into the database."""
         database = connections.create(self._url, purpose="listener", limits=limits)
         self._stack.callback(database.dispose)
-        listener = Listener(database, notified=notified)
+        listener = Listener(database, put=partial(self._mailbox.put, later=True))
         self._stack.callback(listener.stop)
         listener.start()
 

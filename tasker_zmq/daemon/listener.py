@@ -2,11 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from sqlalchemy import Connection, Engine
 
-from tasker_zmq.store import submissions
+from tasker_zmq.pipeline.inbox import CoreEnded, Received, SubmissionsNotified
+from tasker_zmq.store import submissions, workers
 from tasker_zmq.store.notifications import listen, wait
 from tasker_zmq.telemetry.events import Event, log
 
@@ -14,18 +16,22 @@ logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 0.5  # from waiting, to see whether to stop
 AGAIN_SECONDS = 2.0
+EVENTS: Final[Mapping[str, Received]] = {
+    submissions.CHANNEL: SubmissionsNotified(),
+    workers.CORES_CHANNEL: CoreEnded(),
+}
 
 
 class Listener(threading.Thread):
-    """Calls `notified` whenever a task was asked for by SQL, or may have been while it was away.
+    """Puts into the inbox what it hears, and all there is to hear of when it was away.
 
     It is a shortcut: what it misses is found by the next look of the engine.
     """
 
-    def __init__(self, database: Engine, *, notified: Callable[[], None]) -> None:
+    def __init__(self, database: Engine, *, put: Callable[[Received], None]) -> None:
         super().__init__(name="tasker-listener", daemon=True)
         self._database = database
-        self._notified = notified
+        self._put = put
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -43,8 +49,9 @@ class Listener(threading.Thread):
                 self._stopping.wait(AGAIN_SECONDS)
 
     def _listen(self, connection: Connection) -> None:
-        listen(connection, submissions.CHANNEL)
-        self._notified()
+        listen(connection, EVENTS)
+        heard = set(EVENTS)
         while not self._stopping.is_set():
-            if wait(connection, LOOK_UP_SECONDS):
-                self._notified()
+            for channel in heard:
+                self._put(EVENTS[channel])
+            heard = wait(connection, LOOK_UP_SECONDS)

@@ -1,6 +1,8 @@
 """Finding work by oneself: what a starting core takes up again, and the slow sweep ever after."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -17,6 +19,10 @@ from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import schema
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
+from tasker_zmq.store.statements import Row
+from tasker_zmq.telemetry.events import Event, log
+
+logger = logging.getLogger(__name__)
 
 PAGE = 1_000
 # A sweep that finds memory full looks on for steps of handlers with few, in small bites: what it
@@ -34,22 +40,10 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
     state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
     state.sweep_cursor = step_store.SWEEP_START
     state.next_sweep_at = now
-    # Its own absence counts against nobody: workers have time to come back and say what they have.
-    soonest = now + timedelta(seconds=tuning.session_dead_seconds + tuning.timeout_grace_seconds)
     after = BatchId(0)
     while True:
         page = batch_store.unsettled(connection, core_id=state.core_id, after=after, at_most=PAGE)
-        for row in page:
-            if row.state in OPEN_BATCH_STATES:
-                deadline = row.created_at + timedelta(seconds=row.timeout_seconds)
-                state.deadlines.put(row.batch_id, max(deadline, soonest))
-                _former_session(state, SessionId(row.session_id), now)
-            else:
-                due = now + timedelta(seconds=tuning.completion_grace_seconds)
-                state.unreconciled.put(row.batch_id, due)
-        _take_up(
-            connection, state, [row.batch_id for row in page if row.state in OPEN_BATCH_STATES]
-        )
+        _watch(state, tuning, _Unsettled(page, _in_flight(connection, page)), now=now)
         if len(page) < PAGE:
             return
         after = BatchId(page[-1].batch_id)
@@ -86,8 +80,41 @@ def _looked_up(state: CoreState, upcoming: datetime | None) -> None:
     _restart(state)
 
 
+def _in_flight(connection: Connection, batches: Sequence[Row]) -> Sequence[Row]:
+    ids = [row.batch_id for row in batches if row.state in OPEN_BATCH_STATES]
+    return batch_store.steps_in_flight(connection, ids) if ids else []
+
+
+@dataclass(frozen=True)
+class _Unsettled:
+    """Batches, and those steps of theirs that are in progress."""
+
+    batches: Sequence[Row]
+    held: Sequence[Row]
+
+
+def _watch(state: CoreState, tuning: Tuning, found: _Unsettled, *, now: datetime) -> None:
+    """Answer for batches that an earlier process, or a core that died, has sent.
+
+    The daemon's absence counts against nobody: workers have time to come back, and to say what
+    they have.
+    """
+    soonest = now + timedelta(seconds=tuning.session_dead_seconds + tuning.timeout_grace_seconds)
+    for row in found.batches:
+        if row.state in OPEN_BATCH_STATES:
+            deadline = row.created_at + timedelta(seconds=row.timeout_seconds)
+            state.deadlines.put(row.batch_id, max(deadline, soonest))
+            _former_session(state, SessionId(row.session_id), now)
+        else:
+            due = now + timedelta(seconds=tuning.completion_grace_seconds)
+            state.unreconciled.put(row.batch_id, due)
+    for row in found.held:
+        sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid)
+        state.sessions[row.session_id].take(sent, [row.workflow_step_id])
+
+
 def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> None:
-    """A session from before the restart: its worker may come back and take its batches over."""
+    """A session from before: its worker may come back and take its batches over."""
     state.sessions.setdefault(
         session_id,
         Session(
@@ -103,28 +130,37 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
     )
 
 
-def _take_up(connection: Connection, state: CoreState, batch_ids: Sequence[BatchId]) -> None:
-    for row in batch_store.steps_in_flight(connection, batch_ids):
-        sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid)
-        state.sessions[row.session_id].take(sent, [row.workflow_step_id])
+def _succeed_the_dead(turn: Turn) -> bool:
+    """Claim tasks and batches that nobody living owns; whether there are more of them."""
+    state, tuning = turn.state, turn.tuning
+    claimed = step_store.claim(
+        turn.connection, core_id=state.core_id, now=turn.now, at_most=tuning.sweep_tasks_max
+    )
+    if claimed:
+        upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
+        turn.changes.then(lambda: state.set_next_retry(upcoming))
+    taken = batch_store.take_over(
+        turn.connection, core_id=state.core_id, now=turn.now, at_most=PAGE
+    )
+    if taken:
+        held = _in_flight(turn.connection, taken)
+        turn.changes.then(lambda: _watch(state, tuning, _Unsettled(taken, held), now=turn.now))
+        log(logger, logging.WARNING, Event.BATCHES_TAKEN_OVER, batches=len(taken), steps=len(held))
+    if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
+        turn.changes.then(lambda: _restart(state))
+    return claimed == tuning.sweep_tasks_max or len(taken) == PAGE
 
 
 def sweep(turn: Turn) -> list[Entry]:
     """Claim what nobody living owns, when it is time; read one page of viable steps, if wanted."""
     state, tuning = turn.state, turn.tuning
-    if state.next_sweep_at is None or turn.now >= state.next_sweep_at:
-        claimed = step_store.claim(
-            turn.connection, core_id=state.core_id, now=turn.now, at_most=tuning.sweep_tasks_max
-        )
-        again_at = turn.now + timedelta(seconds=tuning.sweep_seconds)
-        if claimed == tuning.sweep_tasks_max:
-            again_at = turn.now  # there are more
+    if turn.sweep_due or state.next_sweep_at is None or turn.now >= state.next_sweep_at:
+        again_at = turn.now
+        if not _succeed_the_dead(turn):
+            again_at += timedelta(seconds=tuning.sweep_seconds)
+            ends = worker_store.next_lease_end(turn.connection, but=state.core_id, now=turn.now)
+            again_at = min(again_at, ends or again_at)
         turn.changes.then(lambda: _swept(state, again_at))
-        if claimed:
-            upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
-            turn.changes.then(lambda: state.set_next_retry(upcoming))
-        if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
-            turn.changes.then(lambda: _restart(state))
     cursor = state.sweep_cursor
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []

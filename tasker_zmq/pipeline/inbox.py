@@ -49,7 +49,16 @@ class SubmissionsNotified:
         return 0
 
 
-Received = ReceivedResult | ReceivedCommand | SubscriptionSeen | SubmissionsNotified
+@dataclass(frozen=True, slots=True)
+class CoreEnded:
+    """PostgreSQL says that another core has given up its work."""
+
+    @property
+    def size(self) -> int:
+        return 0
+
+
+Received = ReceivedResult | ReceivedCommand | SubscriptionSeen | SubmissionsNotified | CoreEnded
 
 
 @dataclass(frozen=True, slots=True)

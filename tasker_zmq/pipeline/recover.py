@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from functools import partial
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.losses import Start, decide_loss
@@ -52,7 +53,7 @@ class Recovering:
         """
         self._applying = Applying(self._turn)
         findings = self._applying.findings
-        findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
+        findings.views.load(batch_store.expired(self._turn.connection, self._ours(batch_ids)))
         reason = "no result came before the batch's deadline"
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
@@ -74,13 +75,21 @@ class Recovering:
         """Batches whose session is gone: steps `never_started` (None: all) are not charged."""
         self._applying = Applying(self._turn)
         findings = self._applying.findings
-        findings.views.load(batch_store.expired(self._turn.connection, batch_ids))
+        findings.views.load(batch_store.expired(self._turn.connection, self._ours(batch_ids)))
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
                 never = never_started is None or step.step_id in never_started
                 self._lose(batch, step, reason=reason, error_type="Lost", never=never)
             self._end(batch, BatchEvent.ORPHAN, findings)
         return findings
+
+    def _ours(self, batch_ids: Sequence[BatchId]) -> list[BatchId]:
+        """Without those that another core took over, or adopted with their worker, meanwhile."""
+        state = self._turn.state
+        ours = batch_store.of_core(self._turn.connection, batch_ids, core_id=state.core_id)
+        for batch_id in set(batch_ids) - ours:
+            self._turn.changes.then(partial(state.deadlines.drop, batch_id))
+        return sorted(ours)
 
     def _fail(self, step: StepView, error: StepError) -> None:
         decision = decide_failure(

@@ -16,6 +16,7 @@ from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
 from tasker_zmq.pipeline.inbox import (
+    CoreEnded,
     Letter,
     Outbox,
     Received,
@@ -109,6 +110,7 @@ class Tick:
             make_uuid=self._make_uuid,
             contents=ContentsOfTurn(self._state.contents),
             submissions_due=self._submissions_due(inbox, now),
+            sweep_due=any(isinstance(each, CoreEnded) for each in inbox),
         )
         turn.changes.then(turn.contents.keep)
         return _Pass(turn).run(inbox, self._answer)

@@ -1,16 +1,16 @@
 """Batches: loading what may be sent, writing what is sent, counting what came back, settling."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, select, text
 
 from tasker_zmq.domain.ids import BatchId, CoreId, RegistrationId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BatchState
 from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.store.statements import Row, rows, run
-from tasker_zmq.store.tables import Discrepancy
+from tasker_zmq.store.tables import Batch, Discrepancy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +138,22 @@ def unsettled(
     return rows(connection, "unsettled_batches", values)
 
 
+def take_over(
+    connection: Connection, *, core_id: CoreId, now: datetime, at_most: int
+) -> Sequence[Row]:
+    """Make unsettled batches of dead cores this core's own."""
+    values = {"core_id": core_id, "now": now, "at_most": at_most}
+    return rows(connection, "take_over_batches", values)
+
+
+def of_core(
+    connection: Connection, batch_ids: Sequence[BatchId], *, core_id: CoreId
+) -> set[BatchId]:
+    """Those of the batches that are this core's."""
+    chosen = select(Batch.batch_id).where(Batch.batch_id.in_(batch_ids), Batch.core_id == core_id)
+    return {BatchId(each) for each in connection.execute(chosen).scalars()}
+
+
 def load_accounts(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
     """Steps and ledger rows of these batches."""
     return rows(connection, "load_accounts", {"batch_ids": list(batch_ids)})
@@ -199,23 +215,21 @@ def mark_published(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Adopter:
+    """A new session of a worker, and whose it is."""
+
+    worker_id: int
+    registration_id: RegistrationId
+    session_id: SessionId
+    core_id: CoreId
+
+
 def adopt(
-    connection: Connection,
-    batch_uuids: Sequence[str],
-    *,
-    worker_id: int,
-    registration_id: RegistrationId,
-    session_id: SessionId,
-    now: datetime,
+    connection: Connection, batch_uuids: Sequence[str], adopter: Adopter, *, now: datetime
 ) -> Sequence[Row]:
     """Give a worker's batches to its new session; returns them with the session they had."""
-    values = {
-        "batch_uuids": list(batch_uuids),
-        "worker_id": worker_id,
-        "registration_id": registration_id,
-        "session_id": session_id,
-        "now": now,
-    }
+    values = {"batch_uuids": list(batch_uuids), **asdict(adopter), "now": now}
     return rows(connection, "adopt_batches", values)
 
 

@@ -1,21 +1,23 @@
 """LISTEN, on a connection that does nothing else."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
 from sqlalchemy import Connection
 
 
-def listen(connection: Connection, channel: str) -> None:
-    """From now on this connection hears of `channel`, a name of ours."""
+def listen(connection: Connection, channels: Iterable[str]) -> None:
+    """From now on this connection hears of these channels, names of ours."""
     _driver(connection).set_autocommit(True)
-    connection.exec_driver_sql(f"LISTEN {channel}")
+    for channel in channels:
+        connection.exec_driver_sql(f"LISTEN {channel}")
 
 
-def wait(connection: Connection, timeout_seconds: float) -> bool:
-    """Whether something was notified meanwhile; raises psycopg's errors when the link is gone."""
-    heard = list(_driver(connection).notifies(timeout=timeout_seconds, stop_after=1))
-    return bool(heard)
+def wait(connection: Connection, timeout_seconds: float) -> set[str]:
+    """Channels of which something was heard; raises psycopg's errors when the link is gone."""
+    heard = _driver(connection).notifies(timeout=timeout_seconds, stop_after=1)
+    return {each.channel for each in heard}
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:

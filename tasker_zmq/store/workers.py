@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Connection, literal, or_, select, text, update
+from sqlalchemy import Connection, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
 from tasker_zmq.store.statements import run
 from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
 
+CORES_CHANNEL: Final = "tasker_cores"  # of NOTIFY, when a core gives up its work
 _NAME_KEY: Final = "hashtextextended('tasker_zmq core ' || CAST(:core_id AS text), 0)"
 
 
@@ -226,8 +227,17 @@ def renew_core(
     )
 
 
+def next_lease_end(connection: Connection, *, but: CoreId, now: datetime) -> datetime | None:
+    """When the first of the other cores that live will be dead, unless it renews its lease."""
+    chosen = select(func.min(Core.lease_expires_at)).where(
+        Core.core_id != but, Core.lease_expires_at > now
+    )
+    return connection.execute(chosen).scalar()
+
+
 def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:
-    """Give the name back at once, so that a successor need not wait for the lease."""
+    """Give the name back at once: nobody need wait for the lease, and other cores are told."""
+    connection.execute(select(func.pg_notify(CORES_CHANNEL, core_id)))
     connection.execute(
         update(Core)
         .where(Core.core_id == core_id, Core.epoch == epoch)

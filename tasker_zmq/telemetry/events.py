@@ -23,6 +23,7 @@ class Event(StrEnum):
     INBOX_FULL = "inbox_full"
     PUBLICATION_POSTPONED = "publication_postponed"
     CORE_LOST = "core_lost"
+    BATCHES_TAKEN_OVER = "batches_taken_over"
     SUBMISSION_REFUSED = "submission_refused"
     DECIDED_BY_A_PERSON = "decided_by_a_person"
 

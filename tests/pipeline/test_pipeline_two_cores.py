@@ -2,7 +2,11 @@
 
 from sqlalchemy import Connection, Engine
 
-from tasker_zmq.testing.world import Node, World, template
+from tasker_zmq.pipeline.inbox import CoreEnded
+from tasker_zmq.protocol.commands import InHand
+from tasker_zmq.store.workers import end_core
+from tasker_zmq.testing.simulated_worker import SimulatedWorker
+from tasker_zmq.testing.world import Node, World, done, template
 from tests.pipeline.conftest import MakeWorld
 from tests.store.meanwhile import meanwhile
 
@@ -66,3 +70,73 @@ def test_tasks_of_a_core_that_lives_are_left_to_it(make_world: MakeWorld) -> Non
     assert second.task(task).processing_core_id == "second"
     second.run()
     assert second.task(task).state == "complete"
+
+
+def test_what_a_dead_core_had_sent_is_taken_over_and_its_workers_results_count(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna")
+    task = first.submit("pair")
+    batch = anna.batch()
+    second.wait(second.tuning.core_lease_seconds + 0.5)  # the first one ticks no more
+    assert second.batches()[0].core_id == second.task(task).processing_core_id == "second"
+    again = second.worker("anna", in_hand=(InHand(batch_id=batch.batch_id),))
+    second.tick(*SimulatedWorker("anna", again.session_id, handler=done, route=()).answers(batch))
+    second.run()
+    assert second.task(task).state == "complete"
+    assert [row.attempts for row in second.steps(task).values()] == [1, 1]
+
+
+def test_steps_whose_worker_died_with_its_core_go_elsewhere(make_world: MakeWorld) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    first.worker("anna")
+    task = first.submit("pair")
+    bert = second.worker("bert")
+    started = second.clock.now()
+    while not bert.requests:
+        second.wait(0.5)
+        second.tick(*second.beats())
+    tuning = second.tuning
+    assert (second.clock.now() - started).total_seconds() <= (
+        tuning.core_lease_seconds + tuning.session_dead_seconds + 2
+    )
+    second.run()
+    assert second.task(task).state == "complete"
+    assert second.steps(task)["a"].losses == 1
+
+
+def test_a_core_that_ends_properly_is_succeeded_at_once(make_world: MakeWorld) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    task = first.submit("pair")
+    second.worker("bert")
+    with first.engine.begin() as connection:
+        end_core(connection, first.core_id, first.state.epoch, now=first.clock.now())
+    assert second.task(task).processing_core_id == "first"
+    second.tick(CoreEnded())
+    assert second.task(task).processing_core_id == "second"
+    second.run()
+    assert second.task(task).state == "complete"
+
+
+def test_a_core_that_was_only_stopped_leaves_what_was_taken_over_to_its_successor(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna")
+    task = first.submit("pair")
+    batch = anna.batch()
+    second.wait(second.tuning.core_lease_seconds + 0.5)
+    anna.silent = True
+    first.wait(first.tuning.session_dead_seconds + 1)  # it wakes, and its session is dead
+    assert second.steps(task)["a"].state == "in_progress"
+    first.tick(*anna.answers(batch))  # late, and by the core that no longer owns the batch
+    second.worker("bert")
+    second.wait(40)
+    second.run()
+    assert second.task(task).state == "complete"
+    assert set(first.verdicts()) <= {"applied", "duplicate", "stale", "rejected"}

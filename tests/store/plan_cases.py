@@ -44,6 +44,7 @@ CASES: dict[str, Case] = {
             "worker_id": 3,
             "registration_id": 1,
             "session_id": "new",
+            "core_id": volume.CORE,
             "now": NOW,
         }
     ),
@@ -218,6 +219,9 @@ CASES: dict[str, Case] = {
             "crowded_priority": 0,
         },
         rows_max=1_000,
+    ),
+    "take_over_batches": Case(
+        values={"core_id": volume.CORE, "now": NOW, "at_most": 100}, rows_max=100
     ),
     "take_submissions": Case(values={"now": NOW, "at_most": 100}),
     "next_submission": Case(values={"now": NOW}),

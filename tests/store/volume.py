@@ -81,7 +81,8 @@ _BATCHES = """
 INSERT INTO tasker_step_execution_batches (batch_uuid, registration_id, session_id, core_id, state,
     initiated_by, batch_size, timeout_seconds, reconciliation_status, transitions, created_at,
     updated_at)
-SELECT CAST(lpad(to_hex(b), 32, '0') AS uuid), b % 20 + 1, 's' || b % 20 + 1, 'core-1',
+SELECT CAST(lpad(to_hex(b), 32, '0') AS uuid), b % 20 + 1, 's' || b % 20 + 1,
+    CASE WHEN b % 400 = 2 THEN 'core-2' ELSE 'core-1' END,
     CASE WHEN b <= 6800 OR b % 4 = 1 THEN 'completed' ELSE 'in_progress' END, 'dispatch', 10, 60,
     CASE WHEN b <= 6800 OR b % 4 = 1 THEN 'consistent' ELSE 'pending' END, 2, :now, :now
 FROM generate_series(1, CAST(:running AS integer) / 10 * 4) b

@@ -8,6 +8,6 @@ WITH held AS MATERIALIZED (
     ORDER BY b.batch_id FOR NO KEY UPDATE OF b
 )
 UPDATE tasker_step_execution_batches b SET session_id = :session_id,
-    registration_id = :registration_id, updated_at = CAST(:now AS timestamptz)
+    registration_id = :registration_id, core_id = :core_id, updated_at = CAST(:now AS timestamptz)
 FROM held WHERE b.batch_id = held.batch_id
 RETURNING b.batch_id, b.batch_uuid::text AS batch_uuid, held.session_id AS former_session_id;

@@ -39,7 +39,10 @@ class Batch(Base):
     __table_args__ = (
         UniqueConstraint("batch_uuid"),
         Index(
-            "ix_tasker_step_execution_batches_unsettled", "batch_id", postgresql_where=_UNSETTLED
+            "ix_tasker_step_execution_batches_unsettled",
+            "core_id",
+            "batch_id",
+            postgresql_where=_UNSETTLED,
         ),
         Index(
             "ix_tasker_step_execution_batches_task_id",
