@@ -24,12 +24,18 @@ JOIN tasker_tasks t USING (task_id)
 JOIN tasker_named_tasks_named_steps n USING (named_task_id, named_step_id)"""
 _BATCHES = "SELECT CAST(batch_uuid AS text) FROM tasker_step_execution_batches"
 
+_NOT_SUMMED_UP = """
+SELECT CAST(b.batch_uuid AS text) FROM tasker_step_execution_batches b
+JOIN tasker_step_execution_batch_discrepancies USING (batch_id)
+WHERE kind = 'completion_missing'"""
+
 
 def settle_accounts(simulation: "Simulation") -> None:
     """Raises ViolationError where witness and database disagree."""
     _memory(simulation)
     _tasks(simulation)
     _ledger(simulation)
+    _outboxes(simulation)
     _steps(simulation)
     _published(simulation)
 
@@ -59,6 +65,8 @@ def _ledger(simulation: "Simulation") -> None:
         if key not in kept:
             raise ViolationError("I2 acknowledged results", f"{key} ({verdict}) is not there")
     for key, verdict in simulation.witness.refused.items():
+        if simulation.outboxes.overtaken(key):
+            continue
         why = [row[4:] for row in rows if row[:4] == key]
         raise ViolationError("honest results are heard", f"{key} is {verdict}: {why}")
     [(count,)] = simulation.database.rows(
@@ -69,18 +77,35 @@ def _ledger(simulation: "Simulation") -> None:
         raise ViolationError("I2 each arrival once", detail)
 
 
+def _outboxes(simulation: "Simulation") -> None:
+    """What was on disk was told, and what could not be told was noted by the reconciler."""
+    heard = {row[:4] for row in simulation.database.rows(_LEDGER)}
+    for key, name in simulation.outboxes.written.items():
+        if key not in heard:
+            detail = f"{key} was in the outbox of {name}"
+            raise ViolationError("what is written is told", detail)
+    summed_up = {key[0] for key in heard if key[1] == "batch_completion"}
+    noted = {uuid for (uuid,) in simulation.database.rows(_NOT_SUMMED_UP)}
+    for batch_id in {key[0] for key in simulation.outboxes.written} - summed_up - noted:
+        detail = f"nobody summed up batch {batch_id}, and nobody noticed"
+        raise ViolationError("I11 half a batch", detail)
+
+
 def _steps(simulation: "Simulation") -> None:
     rows = simulation.database.rows(_STEPS)
     results = {(row[1], row[2]): row[7] for row in rows}
     states = {(row[1], row[2]): row[3] for row in rows}
     runs = simulation.witness.runs_by_step()
     for row in rows:
-        _step(row, runs.get(row[0], []), results=results, states=states)
+        seen = runs.get(row[0], [])
+        known = sum(not simulation.outboxes.forgotten(each) for each in seen)
+        _step(row, seen, known, results=results, states=states)
 
 
 def _step(
     row: tuple[Any, ...],
     runs: list[Run],
+    known_runs: int,
     *,
     results: dict[tuple[int, str], str],
     states: dict[tuple[int, str], str],
@@ -93,11 +118,11 @@ def _step(
         number = orjson.loads(result)["run"]
         if number not in {run.number for run in runs}:
             raise ViolationError("results are true", f"{told} has the result of run {number}")
-    if len(runs) > attempts:
+    if known_runs > attempts:
         raise ViolationError(
             "I7 runs", f"{told} ran {len(runs)} times, {attempts} attempts, {losses} losses"
         )
-    if not retryable and len(runs) > 1:
+    if not retryable and known_runs > 1:
         raise ViolationError("I7 not retryable", f"{told} ran {len(runs)} times")
     if confirmed and losses:
         raise ViolationError("I7 confirmed", f"{told} was lost {losses} times and sent again")

@@ -1,14 +1,12 @@
 """The daemon without threads and sockets: the real front desk, engine, ticks and SQL."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import psycopg
-from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.clock import SteadyClock
@@ -16,23 +14,21 @@ from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
-from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.pipeline.inbox import (
     Letter,
     Outbox,
     Publication,
-    Received,
-    ReceivedResult,
 )
-from tasker_zmq.pipeline.tick import Tick, Ticked
+from tasker_zmq.pipeline.state import LEGACY_SESSION
+from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.upkeep import CoreLostError
 from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.commands import ResultsRecorded
 from tasker_zmq.store import workers as worker_store
-from tasker_zmq.store.connection import is_away, is_conflict
 from tasker_zmq.testing import ManualClock
 from tasker_zmq.testing.world import StillOpenError, World
 from tests.simulation.database import CrashError, Fate
+from tests.simulation.engine import Patience, WatchedTick
 from tests.simulation.network import Link
 from tests.simulation.publications import LIMITS, PublicationWatch
 from tests.simulation.timeline import ProcessClock, ViolationError
@@ -49,44 +45,9 @@ TRY_AGAIN_SECONDS = 0.25
 CRASH_POINTS = ("before_commit", "before_publishing", "while_publishing", "before_letters")
 OUTAGE_SECONDS = (0.3, 20.0)
 PAUSE_SECONDS = (0.5, 25.0)
+LATE_END_SECONDS = (0.5, 5.0)  # until TCP finds that a peer without heartbeats is gone
 JUMPS_SECONDS = (-3_600.0, -30.0, -3.0, 3.0, 30.0, 3_600.0)
 SENDINGS_MAX = 60  # of one result: seconds, then once in 15 s, and whenever the core comes back
-
-
-class _Patience:
-    """In the place of the engine's event: who waits lets everybody else go on."""
-
-    def __init__(self, core: "Core") -> None:
-        self._core = core
-
-    def is_set(self) -> bool:
-        return False
-
-    def set(self) -> None:
-        pass
-
-    def wait(self, seconds: float) -> bool:
-        self._core.let_pass(seconds)
-        return False
-
-
-class _WatchedTick:
-    """The real tick; tells what was in the transaction, and what it could not deal with."""
-
-    def __init__(self, tick: Tick, core: "Core") -> None:
-        self._tick = tick
-        self._core = core
-
-    def run(self, connection: Connection, inbox: Sequence[Received], now: datetime) -> Ticked:
-        self._core.results_in_transaction = sum(isinstance(e, ReceivedResult) for e in inbox)
-        try:
-            return self._tick.run(connection, inbox, now)
-        except (StaleWriteError, CoreLostError):
-            raise
-        except Exception as error:
-            if is_away(error) or is_conflict(error):
-                raise
-            raise ViolationError("the tick goes through", repr(error)[:600]) from error
 
 
 class Core:
@@ -109,7 +70,7 @@ class Core:
         self._wake_at = float("inf")
         self._ticked_at = float("-inf")
         self._subscribers: list[tuple[Process, SimulatedPlane]] = []
-        self._subscribed_at: dict[int, float] = {}
+        self._subscribed_at: dict[SimulatedPlane, float] = {}
         database = simulation.database
         database.away = lambda: self._begins() and simulation.away
         database.fate = self._draw_fate
@@ -186,11 +147,11 @@ class Core:
             limits=LIMITS,
             core_id=self.world.core_id,
             send=self._send_letter,
-            legacy_workers=False,
+            legacy_workers=True,
         )
         self._engine = EngineThread(
             EngineParts(
-                tick=cast(Tick, _WatchedTick(self.world.ticking, self)),
+                tick=cast(Tick, WatchedTick(self.world.ticking, self)),
                 state=self.world.state,
                 tuning=self.simulation.tuning,
                 database=self.simulation.database.engine,
@@ -203,7 +164,7 @@ class Core:
                 ticked=lambda: None,
             )
         )
-        self._engine._stopping = cast(Any, _Patience(self))
+        self._engine._stopping = cast(Any, Patience(self))
         self._subscribers, self._subscribed_at = [], {}
         self._doom, self._wake_at, self._ticked_at = "", float("inf"), float("-inf")
         self.wake()
@@ -260,12 +221,14 @@ class Core:
         self, process: "Process", plane: "SimulatedPlane", *, subscribed: bool
     ) -> None:
         """Beginnings arrive late at times; ends may get lost, or come after the next beginning."""
-        network, life, key = self.simulation.network, self.life, id(plane)
-        if not subscribed and network.strikes("false_hints"):
-            return
+        network, life = self.simulation.network, self.life
         moment = self.simulation.timeline.now + network.joining_seconds()
-        moment = max(moment, self._subscribed_at.get(key, 0.0) + 1e-6)
-        self._subscribed_at[key] = moment
+        if not subscribed and network.strikes("false_hints"):
+            if not process.legacy:
+                return
+            moment += self.simulation.dice.uniform(*LATE_END_SECONDS)
+        moment = max(moment, self._subscribed_at.get(plane, 0.0) + 1e-6)
+        self._subscribed_at[plane] = moment
 
         def arrive() -> None:
             if not self.alive or self.life != life:
@@ -355,7 +318,8 @@ class Core:
         doomed = self._doom == "while_publishing"
         count = len(outbox.publications) // 2 if doomed else len(outbox.publications)
         for publication in outbox.publications:
-            self.watch.look_at(publication, self.world.state)
+            batch = self.watch.look_at(publication, self.world.state)
+            self.simulation.outboxes.look_at(batch, self.world.state)
         for publication in outbox.publications[:count]:
             self._publish(publication)
         if doomed or self._doom == "before_letters":
@@ -366,7 +330,8 @@ class Core:
     def _publish(self, publication: Publication) -> None:
         simulation, topic = self.simulation, publication.topic
         to = [(process, plane) for process, plane in self._subscribers if plane.topic == topic]
-        if len({process.label for process, _ in to}) > 1:
+        to = [each for each in to if each[1].open] or to
+        if len({process.label for process, plane in to if plane.open}) > 1:
             names = ", ".join(process.label for process, _ in to)
             raise ViolationError("I8 one session", f"{topic!r} is heard by {names}")
         told = f"batch {publication.batch_id} to {topic.decode()}"
@@ -385,8 +350,17 @@ class Core:
                 told.append(f"{entry.batch_id}/{entry.step_id} {entry.verdict}")
         elif command.command_type == "WorkerRegistered":
             told.append(bytes(command.payload.data)[:110].decode())
+            self.simulation.outboxes.registered(letter.route[0], command, self.world.state)
         self.simulation.trace.note("says", letter.route[0].decode(), *told)
         self.simulation.deliver(letter.route[0], letter.body, told=command.command_type)
+
+    def serves(self, process: "Process") -> bool:
+        """Whether a legacy worker is sent what there is for it."""
+        session = self.world.state.sessions.get(LEGACY_SESSION)
+        heard = any(
+            process is each and not plane.leads_nowhere for each, plane in self._subscribers
+        )
+        return heard and session is not None and session.subscribed
 
 
 def _no_snapshot() -> Mapping[str, Any]:

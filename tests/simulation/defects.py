@@ -14,7 +14,7 @@ from tasker_zmq.pipeline import (
     recover,
 )
 from tasker_zmq.pipeline.inbox import Outbox
-from tasker_zmq.pipeline.state import Session
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.store import statements
 
@@ -272,6 +272,30 @@ def at_once(_: Any) -> Any:
             self._keep(replace(entry, sent=entry.sent + 1, due=now))
 
     return sent
+
+
+def forgetful(original: Any) -> Any:
+    def take(*given: Any) -> list[Any]:
+        original(*given)
+        return []
+
+    return take
+
+
+def not_for_legacy(original: Any) -> Any:
+    def time_out(self: Any, batch_ids: Any) -> Any:
+        findings = original(self, batch_ids)
+        lost = {
+            step_id
+            for batch in findings.views.batches.values()
+            if batch.session_id == LEGACY_SESSION
+            for step_id in batch.batch_step_ids
+        }
+        findings.moves = [each for each in findings.moves if each.step_id not in lost]
+        findings.dead_letters = [each for each in findings.dead_letters if each.step_id not in lost]
+        return findings
+
+    return time_out
 
 
 def number_one(_: Any) -> Any:

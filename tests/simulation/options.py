@@ -3,9 +3,11 @@
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any, Final
 
 HANDLERS: Final = ("sim.red", "sim.green", "sim.blue")
+CRASH_BEFORE_SEND: Final = "crash_before_send"
 SHAPES: Final = ("chain", "diamond", "fan", "random")
 
 # Kinds of misfortune, and how likely each is where it may strike.
@@ -61,6 +63,17 @@ class WorkerPlan:
     handlers: tuple[str, ...]
 
 
+LEGACY: Final = WorkerPlan(name="legacy", concurrency=8, handlers=HANDLERS)
+
+
+class Legacy(StrEnum):
+    """Whether there is a worker without a session, and what work it gets."""
+
+    NONE = "none"
+    BESIDE = "beside"  # what comes while nobody registered can run it
+    NEEDED = "needed"  # and all of one handler, which nobody registered has
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """Everything that the seed decides before time begins; rates are chances from 0 to 1."""
@@ -75,6 +88,8 @@ class Options:
     tick_gap: float  # seconds between two ticks of a busy core, at least
     stormy_seconds: float
     rates: Mapping[str, float] = field(default_factory=dict)
+    durable: tuple[str, ...] = ()  # the workers with an outbox on disk
+    legacy: Legacy = Legacy.NONE
 
     def rate(self, fault: str) -> float:
         return self.rates.get(fault, 0.0)
@@ -87,6 +102,7 @@ class Options:
             f"  batches of {self.batch_size}, credit x{self.credit_factor}",
             f"  {self.steps_in_memory} steps in memory, ticks {self.tick_gap} s apart",
             f"  a storm of {self.stormy_seconds} s",
+            f"  outboxes on disk: {', '.join(self.durable) or 'none'}; legacy worker {self.legacy}",
             "  " + ", ".join(f"{name} {rate:.3f}" for name, rate in sorted(self.rates.items())),
         ]
         lines += [
@@ -119,7 +135,24 @@ def draw(seed: int, *, without: frozenset[str] = frozenset(), **fixed: Any) -> O
         stormy_seconds=dice.choice((8.0, 15.0, 25.0)),
         rates=rates,
     )
-    return replace(drawn, **fixed)
+    legacy = dice.choice((*[Legacy.NONE] * 3, Legacy.BESIDE, Legacy.NEEDED))
+    chance = dice.choice((0.0, 0.5, 1.0))
+    durable = tuple(each.name for each in drawn.workers if dice.random() < chance)
+    options = replace(drawn, **{"durable": durable, "legacy": legacy, **fixed})
+    if options.durable and CRASH_BEFORE_SEND not in without and dice.random() < 0.5:
+        rate = round(dice.uniform(*FAULTS[CRASH_BEFORE_SEND]), 3)  # what the file is for
+        options = replace(options, rates={CRASH_BEFORE_SEND: rate, **rates})
+    return _leave_one_out(options) if options.legacy is Legacy.NEEDED else options
+
+
+def _leave_one_out(options: Options) -> Options:
+    """One handler that no registered worker has."""
+    others = HANDLERS[:-1]
+    workers = tuple(
+        replace(each, handlers=tuple(name for name in each.handlers if name in others) or others)
+        for each in options.workers
+    )
+    return replace(options, workers=workers)
 
 
 def _worker(dice: random.Random, number: int) -> WorkerPlan:
@@ -168,6 +201,11 @@ def smaller(options: Options) -> Iterator[Options]:
         yield replace(
             options, rates={name: rate for name, rate in options.rates.items() if name != kind}
         )
+    if options.durable:
+        yield replace(options, durable=())
+    if options.legacy is not Legacy.NONE:
+        first = replace(options.workers[0], handlers=HANDLERS)
+        yield replace(options, legacy=Legacy.NONE, workers=(first, *options.workers[1:]))
     if options.tasks > 1:
         yield replace(options, tasks=options.tasks // 2)
     if len(options.workers) > 1:

@@ -26,11 +26,12 @@ from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import topics
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import ledger as ledger_store
+from tasker_zmq.worker import durable_outbox, runtime
 from tasker_zmq.worker import outbox as worker_outbox
-from tasker_zmq.worker import runtime
 from tasker_zmq.worker.batches import BatchesInHand
 from tests.simulation import defects
 from tests.simulation.defects import Plant, replaced, rewritten, swapped
+from tests.simulation.options import Legacy
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ LOSSES = {"loss": 0.2}
 FAILS = {"failures": 0.4}
 ONCE = {"once": 0.9, "worker_crash": 0.15, "slow": 0.5}
 COMMITS = {"unknown_commit": 0.08}
+TOLD_LATE = {"crash_before_send": 0.15}
+ON_DISK = {"durable": tuple(f"w{number}" for number in range(1, 9))}
 PAUSES = {"worker_pause": 0.15, "slow": 0.5}
 
 PLANTED: tuple[Planted, ...] = (
@@ -197,5 +200,17 @@ PLANTED: tuple[Planted, ...] = (
         "a late success counts as a failure too",
         replaced(accounts.BatchView, "take_back_failure", defects.nothing),
         {"worker_pause": 0.3, "partition": 0.3, "slow": 0.8},
+    ),
+    Planted(
+        "a successor forgets the outbox",
+        swapped(durable_outbox, "_take", defects.forgetful),
+        TOLD_LATE,
+        ON_DISK,
+    ),
+    Planted(
+        "what a legacy worker lost is not given back",
+        swapped(recover.Recovering, "time_out", defects.not_for_legacy),
+        LOSSES,
+        {"legacy": Legacy.NEEDED},
     ),
 )

@@ -2,10 +2,12 @@
 
 import logging
 import random
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import msgspec
@@ -16,12 +18,15 @@ from tasker_zmq.protocol.commands import ResultsRecorded
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.testing.world import template
 from tasker_zmq.worker import runtime
+from tasker_zmq.worker.durable_outbox import OutboxFileError
 from tests.simulation.account import settle_accounts
 from tests.simulation.client import WORKFLOW, Client
 from tests.simulation.core import Core
-from tests.simulation.database import Database
+from tests.simulation.database import CrashError, Database
+from tests.simulation.legacy import LegacyProcess
 from tests.simulation.network import Network
-from tests.simulation.options import Options, StepPlan, WorkerPlan
+from tests.simulation.options import LEGACY, Legacy, Options, StepPlan, WorkerPlan
+from tests.simulation.outboxes import Outboxes
 from tests.simulation.sockets import command_socket, data_sockets
 from tests.simulation.timeline import Timeline, Trace, ViolationError
 from tests.simulation.witness import Witness
@@ -33,6 +38,7 @@ WEATHER_SECONDS = (0.3, 1.5)
 TICKS_BETWEEN_CHECKS = 20
 PAUSE_SECONDS = (0.5, 3.0, 8.0, 14.0, 25.0)
 TWIN_CHANCE = 0.3
+MEMORY = Path("/dev/shm")  # noqa: S108 - a file there costs no disk; the folder in it is our own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +57,14 @@ class Outcome:
 class Simulation:
     """Built from options alone; what it does depends on nothing else."""
 
-    def __init__(self, options: Options, database: Database) -> None:
+    def __init__(self, options: Options, database: Database, folder: Path) -> None:
         self.options = options
         self.database = database
         self.dice = random.Random(options.seed * 2 + 1)
         self.timeline = Timeline()
         self.trace = Trace(self.timeline)
         self.witness = Witness()
+        self.outboxes = Outboxes(self, folder)
         self.network = Network(options, self.timeline, self.trace, self.dice)
         self.tuning = Tuning(
             batch_size=options.batch_size,
@@ -72,7 +79,7 @@ class Simulation:
         self.core = Core(self)
         self._publish()
         self.client = Client(self)
-        for plan in options.workers:
+        for plan in (*options.workers, *([LEGACY] if options.legacy is not Legacy.NONE else [])):
             self.timeline.at(self.dice.uniform(0.0, 2.0), partial(self._start_process, plan))
         self.timeline.at(1.0, self._change_weather)
 
@@ -93,7 +100,15 @@ class Simulation:
 
     def _start_process(self, plan: WorkerPlan) -> None:
         self._processes_made += 1
-        process = Process(self, plan, self._processes_made)
+        number = self._processes_made
+        try:
+            is_legacy = plan is LEGACY
+            process = LegacyProcess(self, number) if is_legacy else Process(self, plan, number)
+        except OutboxFileError as error:
+            if not any(each.name == plan.name for each in self.processes):
+                raise ViolationError("an outbox can be opened", str(error)) from error
+            self.trace.note("refuses to start", plan.name)
+            return
         self.trace.note("starts", process.label)
         self.processes.append(process)
         process.wake()
@@ -163,7 +178,7 @@ class Simulation:
         if process.paused:
             return
         process.pause(self.dice.choice(PAUSE_SECONDS) * self.dice.uniform(0.5, 1.2))
-        if self.dice.random() < TWIN_CHANCE:
+        if self.dice.random() < TWIN_CHANCE and not process.legacy:
             seconds = self.dice.uniform(0.5, 5.0)
             self.timeline.after(seconds, partial(self._start_process, process.plan))
 
@@ -186,6 +201,12 @@ class Simulation:
             for plane in process.planes:
                 plane.deaf = False
         self.core.wake()
+
+    def _look_after_legacy(self) -> None:
+        """A person does it: such a worker does not notice that it gets nothing, or is not heard."""
+        for process in list(self.processes):
+            if process.legacy and self.core.alive and not self.core.serves(process):
+                process.crash()
 
     # Promises.
 
@@ -239,6 +260,7 @@ class Simulation:
         timeline.run_until(options.stormy_seconds)
         self._calm_down()
         timeline.run_until(timeline.now + LATE_SECONDS)
+        self._look_after_legacy()
         give_up_at = timeline.now + CALM_SECONDS_MAX
         while not self._settled():
             if timeline.now >= give_up_at:
@@ -293,8 +315,13 @@ def simulated_sockets() -> Iterator[None]:
 
 def simulate(options: Options, database: Database) -> Outcome:
     """Run one simulation from its beginning to its end, or to the first broken promise."""
-    with database.emptied(), simulated_sockets():
-        simulation = Simulation(options, database)
+    where = MEMORY if MEMORY.is_dir() else None
+    with (
+        database.emptied(),
+        simulated_sockets(),
+        tempfile.TemporaryDirectory(prefix="tasker-simulation-", dir=where) as folder,
+    ):
+        simulation = Simulation(options, database, Path(folder))
         violation = None
         try:
             simulation.run()
@@ -302,6 +329,8 @@ def simulate(options: Options, database: Database) -> Outcome:
             violation = error
         finally:
             simulation.core._engine._drop_connection()
+            for process in simulation.processes:
+                process.let_go(CrashError())
         return Outcome(
             options=options,
             digest=simulation.trace.digest,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from tasker_zmq.protocol import topics
+from tests.simulation.database import CrashError
 
 if TYPE_CHECKING:
     from tests.simulation.workers import Process
@@ -99,6 +100,8 @@ class SimulatedPlane:
     def publish(self, topic: str, frame: bytes) -> bool:
         if not self._wanted or not topic:
             return False
+        if self._process.doomed:
+            raise CrashError
         if not self.leads_nowhere:
             self._process.simulation.core.receive_result(self._process.link, frame)
         return True

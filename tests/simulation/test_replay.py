@@ -3,12 +3,14 @@
 import pytest
 
 from tests.simulation.database import Database
-from tests.simulation.options import FAULTS, draw, smaller
+from tests.simulation.options import FAULTS, Legacy, draw, smaller
 from tests.simulation.simulation import simulate
 from tests.simulation.timeline import Timeline
 
+REPLAYED = (2, 11, 77, 46)  # the last one leaves results on disk
 
-@pytest.mark.parametrize("seed", [2, 11, 77])
+
+@pytest.mark.parametrize("seed", REPLAYED)
 def test_a_seed_replays_to_the_same_trace(simulated_database: Database, seed: int) -> None:
     first = simulate(draw(seed), simulated_database)
     second = simulate(draw(seed), simulated_database)
@@ -38,6 +40,8 @@ def test_smaller_options_have_less_in_them() -> None:
             or len(each.workers) < len(options.workers)
             or len(each.steps) < len(options.steps)
             or each.stormy_seconds < options.stormy_seconds
+            or len(each.durable) < len(options.durable)
+            or (each.legacy, options.legacy) == (Legacy.NONE, Legacy.NEEDED)
         )
 
 

@@ -3,19 +3,22 @@
 import random
 from collections import deque
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from tasker_zmq.clock import IdMaker
 from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
 from tasker_zmq.protocol.messages import StepError
+from tasker_zmq.worker.durable_outbox import open_outbox
 from tasker_zmq.worker.executors.executor import EventInbox
-from tasker_zmq.worker.outbox import MemoryOutbox
+from tasker_zmq.worker.outbox import MemoryOutbox, Outbox
 from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun, failed, timed_out
 from tasker_zmq.worker.runtime import StopPhase, Worker, WorkerParts
+from tests.simulation.database import CrashError
 from tests.simulation.network import Link
-from tests.simulation.options import WorkerPlan
+from tests.simulation.options import CRASH_BEFORE_SEND, WorkerPlan
 from tests.simulation.sockets import SimulatedCommands, SimulatedPlane
 from tests.simulation.timeline import ProcessClock, ViolationError
 from tests.simulation.witness import Run, output_of
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 RECONNECT_SECONDS = (0.05, 0.5)
 WAKE_SECONDS_MIN = 0.001
 DRAIN_SECONDS = 3.0
+WRITTEN_CHANCE = 0.7  # of a crash behind the writing of an outbox, and not before it
 
 
 class Slots:
@@ -95,9 +99,11 @@ class Slots:
             process.simulation.timeline.at(process.paused_until, lambda: self._finish(run, outcome))
             return
         del self._running[run.key]
-        if process.simulation.network.strikes("crash_before_send"):
-            process.crash()
-            return
+        if process.simulation.network.strikes(CRASH_BEFORE_SEND):
+            process.doomed = process.durable and process.simulation.dice.random() < WRITTEN_CHANCE
+            if not process.doomed:
+                process.crash()
+                return
         process.inbox.put(run.key, outcome)
         self._fill()
         process.wake()
@@ -139,6 +145,28 @@ class QuietInbox(EventInbox):
         return taken
 
 
+class Loop(Protocol):
+    """What a process does whenever it is awake."""
+
+    def turn(self) -> float:
+        """Do what is due; how long there is nothing to do unless something arrives."""
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM."""
+
+    @property
+    def over(self) -> bool:
+        """The process ends."""
+
+    @property
+    def unrecorded(self) -> int:
+        """How many steps and results it has in hand."""
+
+    @property
+    def wants_to_write(self) -> bool:
+        """It has something to send, and waits for a connection."""
+
+
 class _Loop(Worker):
     """The real loop; where it would sleep it says for how long."""
 
@@ -151,7 +179,6 @@ class _Loop(Worker):
         self.seconds = milliseconds / 1_000
 
     def turn(self) -> float:
-        """Do what is due; how long there is nothing to do unless something arrives."""
         self._turn()
         self._sleep()
         return self.seconds
@@ -170,7 +197,12 @@ class _Loop(Worker):
 
 
 class Process:
-    """One worker process from its start to its end."""
+    """One worker process from its start to its end; raises OutboxFileError where a real one does.
+
+    With an outbox on disk it leaves the file behind, and the next of its name opens it.
+    """
+
+    legacy = False
 
     def __init__(self, simulation: "Simulation", plan: WorkerPlan, number: int) -> None:
         self.simulation = simulation
@@ -184,30 +216,45 @@ class Process:
         self.planes: list[SimulatedPlane] = []
         self.alive = True
         self.connected = False
+        self.doomed = False  # it crashes when it has a result to send
         self.paused_until = 0.0
         self._wake_number = 0
         self._wake_at = float("inf")
-        dice = random.Random(simulation.dice.getrandbits(32))
-        self.loop = _Loop(
-            WorkerParts(
-                commands_url="simulated",
-                drain_seconds=DRAIN_SECONDS,
-                registration=RegisterWorker(
-                    worker_name=plan.name,
-                    handlers=plan.handlers,
-                    metadata=WorkerMetadata(max_concurrent_steps=plan.concurrency),
-                    confirms_start=True,
-                ),
-                executor=Slots(self, plan.concurrency),
-                inbox=self.inbox,
-                outbox=MemoryOutbox(dice.random),
-                clock=self.clock,
-                ids=IdMaker(self.clock, dice),
-            ),
-            self,  # type: ignore[arg-type]  # the simulated sockets are made from it
-        )
+        self._files = ExitStack()
+        self.loop = self._make_loop(random.Random(simulation.dice.getrandbits(32)))
         if simulation.core.alive:
             self.find_core()
+
+    def _make_loop(self, dice: random.Random) -> Loop:
+        parts = WorkerParts(
+            commands_url="simulated",
+            drain_seconds=DRAIN_SECONDS,
+            registration=RegisterWorker(
+                worker_name=self.plan.name,
+                handlers=self.plan.handlers,
+                metadata=WorkerMetadata(max_concurrent_steps=self.plan.concurrency),
+                confirms_start=True,
+            ),
+            executor=Slots(self, self.plan.concurrency),
+            inbox=self.inbox,
+            outbox=self._make_outbox(dice),
+            clock=self.clock,
+            ids=IdMaker(self.clock, dice),
+        )
+        # The simulated sockets are made from what stands for the context.
+        return _Loop(parts, self)  # type: ignore[arg-type]
+
+    def _make_outbox(self, dice: random.Random) -> Outbox:
+        path = self.simulation.outboxes.path(self.name)
+        if path is None:
+            return MemoryOutbox(dice.random)
+        outbox = open_outbox(path, worker_name=self.name, chance=dice.random)
+        return self._files.enter_context(outbox)
+
+    @property
+    def durable(self) -> bool:
+        """Its outbox is on disk."""
+        return self.name in self.simulation.options.durable
 
     @property
     def paused(self) -> bool:
@@ -255,7 +302,11 @@ class Process:
         if self.paused:
             self.wake(self.paused_until - self.simulation.timeline.now)
             return
-        seconds = self.loop.turn()
+        try:
+            seconds = self.loop.turn()
+        except CrashError:
+            self.crash()
+            return
         if self.loop.over:
             self.end("stopped")
         elif self.alive:
@@ -271,10 +322,16 @@ class Process:
     def end(self, how: str) -> None:
         """The process is gone; its connections break, and another may be started."""
         self.alive = False
+        self.let_go(CrashError() if how == "crashed" else None)
+        self.simulation.outboxes.look_at_file(self.name)
         for plane in list(self.planes):
             plane.close()
         self.commands.clear()
         self.simulation.process_ended(self, how)
+
+    def let_go(self, error: BaseException | None) -> None:
+        """Its files are closed, after an error without a last word."""
+        self._files.__exit__(type(error) if error else None, error, None)
 
     def pause(self, seconds: float) -> None:
         self.simulation.trace.note("pause", self.label, f"{seconds:.2f} s")

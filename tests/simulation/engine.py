@@ -1,0 +1,53 @@
+"""What the real engine is given in a simulation in place of its own."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from tasker_zmq.errors import StaleWriteError
+from tasker_zmq.pipeline.inbox import Received, ReceivedResult
+from tasker_zmq.pipeline.tick import Tick, Ticked
+from tasker_zmq.pipeline.upkeep import CoreLostError
+from tasker_zmq.store.connection import is_away, is_conflict
+from tests.simulation.timeline import ViolationError
+
+if TYPE_CHECKING:
+    from tests.simulation.core import Core
+
+
+class Patience:
+    """In the place of the engine's event: who waits lets everybody else go on."""
+
+    def __init__(self, core: "Core") -> None:
+        self._core = core
+
+    def is_set(self) -> bool:
+        return False
+
+    def set(self) -> None:
+        pass
+
+    def wait(self, seconds: float) -> bool:
+        self._core.let_pass(seconds)
+        return False
+
+
+class WatchedTick:
+    """The real tick; tells what was in the transaction, and what it could not deal with."""
+
+    def __init__(self, tick: Tick, core: "Core") -> None:
+        self._tick = tick
+        self._core = core
+
+    def run(self, connection: Connection, inbox: Sequence[Received], now: datetime) -> Ticked:
+        self._core.results_in_transaction = sum(isinstance(e, ReceivedResult) for e in inbox)
+        try:
+            return self._tick.run(connection, inbox, now)
+        except (StaleWriteError, CoreLostError):
+            raise
+        except Exception as error:
+            if is_away(error) or is_conflict(error):
+                raise
+            raise ViolationError("the tick goes through", repr(error)[:600]) from error
