@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY_TO_RUN := $(VENV)/.installed-embedded
 READY_TO_DEVELOP := $(VENV)/.installed-dev
+READY_TO_FUZZ := $(VENV)/.installed-fuzz
 PYTHON ?=
 DB ?=
 ARGS ?=
@@ -16,6 +17,8 @@ ARGS ?=
 TESTERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SEEDS ?= 100
 SEED ?= 1
+# `SECONDS` of the environment would be the age of a shell.
+FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 # A cache in the home directory would be a trace outside of this folder.
 export PIP_NO_CACHE_DIR := 1
@@ -65,6 +68,10 @@ sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 
 sim-planted: $(READY_TO_DEVELOP) ## Plant each known bug in turn: the simulation must find every one of them
 	@DB=$(DB) $(BIN)/python -m tests.simulation.hunt $(ARGS)
 
+.PHONY: fuzz
+fuzz: $(READY_TO_FUZZ) ## Feed guided mutations to all that reads from the wire (SECONDS=600)
+	@$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(ARGS)
+
 .PHONY: check
 check: $(READY_TO_DEVELOP) ## Lint, types, floors and tidiness: fast enough for every commit
 	@$(BIN)/ruff check .
@@ -92,3 +99,6 @@ $(READY_TO_RUN): pyproject.toml
 
 $(READY_TO_DEVELOP): pyproject.toml
 	$(call install,dev,$@)
+
+$(READY_TO_FUZZ): $(READY_TO_DEVELOP)
+	$(call install,fuzz,$@)

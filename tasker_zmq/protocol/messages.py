@@ -4,7 +4,7 @@ Values that only travel through (contexts, outputs) stay `msgspec.Raw`: they are
 nor encoded again, so numbers, key order and escapes survive.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -107,7 +107,7 @@ class BatchCompletion(
     total_execution_time_ms: float | None = None
     session_id: SessionId | None = None
     worker_id: str | None = None
-    worker_performance_stats: dict[str, Any] | None = None
+    worker_performance_stats: msgspec.Raw = NULL
 
 
 class BatchError(
