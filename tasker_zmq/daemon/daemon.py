@@ -261,7 +261,11 @@ class Daemon:
         """Hear at once of what others have put into the database."""
         database = connections.create(self._url, purpose="listener", limits=limits)
         self._stack.callback(database.dispose)
-        listener = Listener(database, put=partial(self._mailbox.put, later=True))
+        listener = Listener(
+            database,
+            core_id=self._state.core_id,
+            put=partial(self._mailbox.put, later=True),
+        )
         self._stack.callback(listener.stop)
         listener.start()
 

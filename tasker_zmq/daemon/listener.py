@@ -2,11 +2,13 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from tasker_zmq.domain.ids import CoreId
+from tasker_zmq.pipeline import neighbours
 from tasker_zmq.pipeline.inbox import CoreEnded, Received, SubmissionsNotified
 from tasker_zmq.store import submissions, workers
 from tasker_zmq.store.notifications import listen, wait
@@ -16,10 +18,8 @@ logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 0.5  # from waiting, to see whether to stop
 AGAIN_SECONDS = 2.0
-EVENTS: Final[Mapping[str, Received]] = {
-    submissions.CHANNEL: SubmissionsNotified(),
-    workers.CORES_CHANNEL: CoreEnded(),
-}
+CHANNELS: Final = (submissions.CHANNEL, workers.CORES_CHANNEL, neighbours.CHANNEL)
+MISSED: Final = (SubmissionsNotified(), CoreEnded())  # perhaps; the rest is swept for
 
 
 class Listener(threading.Thread):
@@ -28,9 +28,12 @@ class Listener(threading.Thread):
     It is a shortcut: what it misses is found by the next look of the engine.
     """
 
-    def __init__(self, database: Engine, *, put: Callable[[Received], None]) -> None:
+    def __init__(
+        self, database: Engine, *, core_id: CoreId, put: Callable[[Received], None]
+    ) -> None:
         super().__init__(name="tasker-listener", daemon=True)
         self._database = database
+        self._core_id = core_id
         self._put = put
         self._stopping = threading.Event()
 
@@ -49,9 +52,18 @@ class Listener(threading.Thread):
                 self._stopping.wait(AGAIN_SECONDS)
 
     def _listen(self, connection: Connection) -> None:
-        listen(connection, EVENTS)
-        heard = set(EVENTS)
+        listen(connection, CHANNELS)
+        for missed in MISSED:
+            self._put(missed)
         while not self._stopping.is_set():
-            for channel in heard:
-                self._put(EVENTS[channel])
-            heard = wait(connection, LOOK_UP_SECONDS)
+            for event in self._understood(wait(connection, LOOK_UP_SECONDS)):
+                self._put(event)
+
+    def _understood(self, heard: Iterable[tuple[str, str]]) -> Iterator[Received]:
+        for channel, payload in dict.fromkeys(heard):
+            if channel == submissions.CHANNEL:
+                yield SubmissionsNotified()
+            elif channel == workers.CORES_CHANNEL:
+                yield CoreEnded()
+            elif (told := neighbours.understand(payload, self._core_id)) is not None:
+                yield told

@@ -25,6 +25,7 @@ from tasker_zmq.telemetry.events import Event, log
 logger = logging.getLogger(__name__)
 
 PAGE = 1_000
+FULL_SWEEP_EVERY = timedelta(seconds=20)
 # A sweep that finds memory full looks on for steps of handlers with few, in small bites: what it
 # takes is time in which no result is recorded.
 FULL_PAGE_EVERY = timedelta(milliseconds=50)
@@ -160,6 +161,8 @@ def sweep(turn: Turn) -> list[Entry]:
             again_at += timedelta(seconds=tuning.sweep_seconds)
             ends = worker_store.next_lease_end(turn.connection, but=state.core_id, now=turn.now)
             again_at = min(again_at, ends or again_at)
+            if ends is not None:
+                _sweep_beside_others(turn)
         turn.changes.then(lambda: _swept(state, again_at))
     cursor = state.sweep_cursor
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
@@ -178,6 +181,20 @@ def sweep(turn: Turn) -> list[Entry]:
     next_page_at = turn.now + FULL_PAGE_EVERY if full else None
     turn.changes.then(lambda: _turn_page(state, page.cursor, next_page_at))
     return advance.entries(turn, page.ready)
+
+
+def _sweep_beside_others(turn: Turn) -> None:
+    """Steps of ours that another core made ready, and whose word was not heard."""
+    state, now = turn.state, turn.now
+    if state.full_sweep_at is None or now >= state.full_sweep_at:
+        again_at = now + FULL_SWEEP_EVERY
+        turn.changes.then(lambda: _swept_fully(state, again_at))
+        if state.sweep_cursor is None:
+            turn.changes.then(lambda: _restart(state))
+
+
+def _swept_fully(state: CoreState, again_at: datetime) -> None:
+    state.full_sweep_at = again_at
 
 
 def _swept(state: CoreState, again_at: datetime) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from tasker_zmq.domain.ids import BatchId
+from tasker_zmq.domain.ids import BatchId, TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,25 @@ class CoreEnded:
         return 0
 
 
-Received = ReceivedResult | ReceivedCommand | SubscriptionSeen | SubmissionsNotified | CoreEnded
+@dataclass(frozen=True, slots=True)
+class StepsReady:
+    """Another core says that in these tasks of this one there are steps to be sent."""
+
+    task_ids: tuple[TaskId, ...]
+
+    @property
+    def size(self) -> int:
+        return 8 * len(self.task_ids)
+
+
+Received = (
+    ReceivedResult
+    | ReceivedCommand
+    | SubscriptionSeen
+    | SubmissionsNotified
+    | CoreEnded
+    | StepsReady
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,15 @@ from sqlalchemy import Connection
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.domain.states import StepState
-from tasker_zmq.pipeline import accounts, advance, delivery, discover, reconcile, recover
+from tasker_zmq.pipeline import (
+    accounts,
+    advance,
+    delivery,
+    discover,
+    neighbours,
+    reconcile,
+    recover,
+)
 from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
@@ -143,6 +151,8 @@ class _Pass:
         self._recover(answers.left)
         self._reconcile()
         fresh = [*answers.ready, *(step for moved in self._moved for step in moved.ready)]
+        fresh += neighbours.ready(turn, inbox)
+        neighbours.tell(turn, self._moved)
         entries = [*advance.entries(turn, fresh), *discover.sweep(turn)]
         dispatched = Dispatching(turn).run(entries)
         self._outbox.extend(dispatched.outbox)

@@ -1,10 +1,10 @@
-"""LISTEN, on a connection that does nothing else."""
+"""NOTIFY, and LISTEN on a connection that does nothing else."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection
+from sqlalchemy import Connection, func, select
 
 
 def listen(connection: Connection, channels: Iterable[str]) -> None:
@@ -14,10 +14,15 @@ def listen(connection: Connection, channels: Iterable[str]) -> None:
         connection.exec_driver_sql(f"LISTEN {channel}")
 
 
-def wait(connection: Connection, timeout_seconds: float) -> set[str]:
-    """Channels of which something was heard; raises psycopg's errors when the link is gone."""
+def wait(connection: Connection, timeout_seconds: float) -> list[tuple[str, str]]:
+    """What was heard, as channel and payload; raises psycopg's errors when the link is gone."""
     heard = _driver(connection).notifies(timeout=timeout_seconds, stop_after=1)
-    return {each.channel for each in heard}
+    return [(each.channel, each.payload) for each in heard]
+
+
+def notify(connection: Connection, channel: str, payload: str) -> None:
+    """Tell all who listen, once this transaction is committed; at most 7,999 bytes."""
+    connection.execute(select(func.pg_notify(channel, payload)))
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:

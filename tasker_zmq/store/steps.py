@@ -48,11 +48,15 @@ class ReadyStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Moved:
-    """What followed from moves: `blocked` tasks have a failure and must be looked at."""
+    """What followed from moves: `blocked` tasks have a failure and must be looked at.
+
+    `elsewhere` are other cores' tasks in which steps became ready: those cores are to be told.
+    """
 
     ready: tuple[ReadyStep, ...] = ()
     blocked: tuple[TaskId, ...] = ()
     finished: tuple[TaskId, ...] = ()
+    elsewhere: tuple[tuple[CoreId, TaskId], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,7 +163,14 @@ def apply(
     if moved != len(moves):
         raise StaleWriteError(f"{len(moves)} steps were to move, {moved} did")
     return Moved(
-        ready=_in_order(_ready(row) for row in returned if row.kind == "ready"),
+        ready=_in_order(
+            _ready(row) for row in returned if row.kind == "ready" and row.elsewhere is None
+        ),
+        elsewhere=tuple(
+            (row.elsewhere, row.task_id)
+            for row in returned
+            if row.kind == "ready" and row.elsewhere is not None
+        ),
         blocked=tuple(row.task_id for row in returned if row.kind == "blocked"),
         finished=tuple(row.task_id for row in returned if row.kind == "finished"),
     )

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
+from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.statements import run
 from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
 
@@ -237,7 +238,7 @@ def next_lease_end(connection: Connection, *, but: CoreId, now: datetime) -> dat
 
 def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:
     """Give the name back at once: nobody need wait for the lease, and other cores are told."""
-    connection.execute(select(func.pg_notify(CORES_CHANNEL, core_id)))
+    notify(connection, CORES_CHANNEL, core_id)
     connection.execute(
         update(Core)
         .where(Core.core_id == core_id, Core.epoch == epoch)

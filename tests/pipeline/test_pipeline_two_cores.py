@@ -1,9 +1,14 @@
 """Two cores on one database: each outcome is applied by one of them."""
 
+from hypothesis import given
+from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from tasker_zmq.pipeline.inbox import CoreEnded
+from tasker_zmq.domain.ids import CoreId, TaskId
+from tasker_zmq.pipeline import neighbours
+from tasker_zmq.pipeline.inbox import CoreEnded, StepsReady
 from tasker_zmq.protocol.commands import InHand
+from tasker_zmq.store.notifications import listen, wait
 from tasker_zmq.store.workers import end_core
 from tasker_zmq.testing.simulated_worker import SimulatedWorker
 from tasker_zmq.testing.world import Node, World, done, template
@@ -140,3 +145,47 @@ def test_a_core_that_was_only_stopped_leaves_what_was_taken_over_to_its_successo
     second.run()
     assert second.task(task).state == "complete"
     assert set(first.verdicts()) <= {"applied", "duplicate", "stale", "rejected"}
+
+
+def recorded_by_the_other(make_world: MakeWorld) -> tuple[World, World, TaskId]:
+    """A result for a task of the first core that reached the second one."""
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    first.worker("anna")
+    task = first.submit("pair")
+    frames = first.work()
+    first.tick()
+    second.tick(*frames)
+    assert second.steps(task)["a"].state == "complete"
+    return first, second, task
+
+
+def test_the_owner_is_told_of_steps_that_another_core_made_ready(
+    engine: Engine, make_world: MakeWorld
+) -> None:
+    with engine.connect() as connection:
+        listen(connection, [neighbours.CHANNEL])
+        first, second, task = recorded_by_the_other(make_world)
+        (heard,) = wait(connection, 20)
+    assert neighbours.understand(heard[1], second.core_id) is None
+    told = neighbours.understand(heard[1], first.core_id)
+    assert told == StepsReady((task,))
+    first.tick(told)
+    assert [each.step_name for each in first.workers[0].requests] == ["a", "b"]
+    first.run()
+    assert first.task(task).state == "complete"
+
+
+def test_a_word_that_is_not_heard_costs_time_and_no_more(make_world: MakeWorld) -> None:
+    first, second, task = recorded_by_the_other(make_world)
+    for _ in range(10):
+        first.wait(3)
+        second.tick()
+    first.run()
+    assert first.task(task).state == "complete"
+
+
+@given(st.text(max_size=20))
+def test_nonsense_on_the_channel_says_nothing(payload: str) -> None:
+    told = neighbours.understand(payload, CoreId("first"))
+    assert told is None or payload.startswith("first ")

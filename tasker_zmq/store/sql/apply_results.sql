@@ -2,7 +2,8 @@
 -- the consequences: transitions, children that wait for one parent less, tasks whose last leaf is
 -- complete. Adds to each batch what was heard of it, writes its transitions, and one ledger row for
 -- each message. Moves are guarded by the expected state: `moved` rows are exactly those that moved,
--- `ready` rows are steps that may now be sent. The batches were locked when they were loaded.
+-- `ready` rows are steps that may now be sent: by another core, if `elsewhere` names one. The
+-- batches were locked when they were loaded.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:from_states AS text[]), CAST(:to_states AS text[]),
@@ -135,11 +136,12 @@ arrow_written AS (
 )
 SELECT 'moved' AS kind, workflow_step_id AS step_id, task_id, named_step_id,
     NULL::bigint AS named_task_id, NULL::integer AS priority, NULL::integer AS attempts,
-    NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at
+    NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at, NULL::text AS elsewhere
 FROM moved
 UNION ALL
 SELECT 'ready', r.workflow_step_id, r.task_id, r.named_step_id, t.named_task_id, t.priority,
-    r.attempts, r.retry_limit, r.created_at
+    r.attempts, r.retry_limit, r.created_at,
+    CASE WHEN t.processing_core_id <> :core_id THEN t.processing_core_id END
 FROM (
     SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
     FROM unblocked
@@ -150,11 +152,11 @@ FROM (
     WHERE state = 'pending' AND unfinished_parents = 0
 ) r JOIN tasker_tasks t USING (task_id)
 UNION ALL
-SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM progress p
 JOIN tasker_tasks t USING (task_id)
 LEFT JOIN advanced a USING (task_id)
 WHERE coalesce(a.failed_steps, t.failed_steps) > 0 AND coalesce(a.state, t.state) = 'in_progress'
 UNION ALL
-SELECT 'finished', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL
+SELECT 'finished', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM advanced WHERE state = 'complete';
