@@ -39,7 +39,7 @@ def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
     # What decides is the template without this daemon's defaults: a changed setting must not make
     # the same workflow look changed. Rows that are published keep the defaults they were given.
     own = digest(template)
-    known = store.find(
+    known = store.identify(
         sitting.connection,
         namespace=template.namespace,
         name=template.name,

@@ -159,11 +159,11 @@ def _supported(
     """The named tasks that are published; a worker may know more than the database does."""
     found: dict[NamedTaskId, SupportedTask] = {}
     for task in tasks:
-        definition = definition_store.find(
+        known = definition_store.identify(
             sitting.connection, namespace=task.namespace, name=task.name, version=task.version
         )
-        if definition is not None:
-            found[definition.named_task_id] = task
+        if known is not None:
+            found[known.named_task_id] = task
     return found
 
 

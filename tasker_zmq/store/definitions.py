@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, func, select
@@ -75,21 +75,22 @@ class NewDefinition:
     steps: tuple[NewStepDefinition, ...]
 
 
+class Identified(NamedTuple):
+    """Which definition a name means, and the digest of what it says."""
+
+    named_task_id: NamedTaskId
+    template_digest: str
+
+
 def identify(
     connection: Connection, *, namespace: str, name: str, version: str | None
-) -> tuple[NamedTaskId, str] | None:
+) -> Identified | None:
     """The id and digest of a definition by name; the newest published when `version` is None."""
     values = {"namespace": namespace, "name": name, "version": version}
     found = rows(connection, "find_named_task", values)
-    return (NamedTaskId(found[0].named_task_id), found[0].template_digest) if found else None
-
-
-def find(
-    connection: Connection, *, namespace: str, name: str, version: str | None
-) -> Definition | None:
-    """A definition by name; the newest published when `version` is None."""
-    known = identify(connection, namespace=namespace, name=name, version=version)
-    return None if known is None else load(connection, known[0])
+    if not found:
+        return None
+    return Identified(NamedTaskId(found[0].named_task_id), found[0].template_digest)
 
 
 def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:

@@ -12,7 +12,7 @@ import zmq
 from tasker_zmq.protocol import topics
 
 RECONNECT_MS: Final = 50
-RECONNECT_MS_MAX: Final = 500  # well within the time after which a restarted daemon misses us
+RECONNECT_MS_MAX: Final = 200  # a restarted daemon gets work done only once we are back
 SEND_FRAMES_MAX: Final = 10_000  # a fuse: the outbox keeps what does not fit
 
 
