@@ -28,7 +28,8 @@ def read(
         return refuse(received.route, None, refused, core_id=core_id)
     route = ROUTES.get(command_type(command.command_type))
     if route is None:
-        near = difflib.get_close_matches(command.command_type, ROUTES, n=1, cutoff=0.4)
+        # A word may be a megabyte: no more of it is compared than a name has.
+        near = difflib.get_close_matches(command.command_type[:60], ROUTES, n=1, cutoff=0.4)
         refused = CommandRefusedError(
             "unknown_command",
             f"no command '{command.command_type[:60]}'",

@@ -248,7 +248,7 @@ def _hand_over(
         giver = state.sessions.get(former[row.batch_id])
         if giver is not None:
             giver.release([row.workflow_step_id], row.batch_id)
-        sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid)
+        sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid, reached=True)
         session.take(sent, [row.workflow_step_id])
 
 

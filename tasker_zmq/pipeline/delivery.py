@@ -5,7 +5,7 @@ was sent and is missing from two heartbeats never arrived, and goes out again to
 which knows its batches by id. A worker that beats but never gets anything is deaf.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
 
@@ -14,10 +14,10 @@ import msgspec
 from tasker_zmq.domain.ids import BatchId, SessionId
 from tasker_zmq.pipeline.inbox import Letter, Outbox
 from tasker_zmq.pipeline.requests import Loaded, Sending, load, publication
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
+from tasker_zmq.pipeline.state import LEGACY_SESSION, Sent, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import Command, Payload, Ping
+from tasker_zmq.protocol.commands import Command, Payload, Ping, Recorded, ResultsRecorded
 from tasker_zmq.store import batches as batch_store
 
 MISSED_BEATS = 2
@@ -35,19 +35,26 @@ def hear(turn: Turn, session: Session, in_hand: Collection[str]) -> None:
     missing = [sent for sent in session.sent.values() if sent.batch_uuid not in known]
     for sent in missing:
         if sent.missed + 1 >= MISSED_BEATS:
-            if sent.delivery >= DELIVERIES_MAX:
-                turn.deaf.setdefault(session.session_id, []).append(sent.batch_id)
-            else:
-                turn.undelivered.append((session.session_id, sent.batch_id))
+            _miss(turn, session, sent)
 
     def note() -> None:
         session.compared_at = turn.now
         for sent in arrived:
-            sent.missed = 0
+            sent.missed, sent.reached = 0, True
         for sent in missing:
             sent.missed += 1
 
     turn.changes.then(note)
+
+
+def _miss(turn: Turn, session: Session, sent: Sent) -> None:
+    """Its worker does not have this batch: any more, or not yet, or in spite of all tries."""
+    if sent.reached:
+        turn.dropped.append(sent.batch_id)
+    elif sent.delivery >= DELIVERIES_MAX:
+        turn.deaf.setdefault(session.session_id, []).append(sent.batch_id)
+    else:
+        turn.undelivered.append((session.session_id, sent.batch_id))
 
 
 def _note_named(session: Session, known: frozenset[str], now: datetime) -> None:
@@ -133,3 +140,18 @@ def tell(session: Session, what: msgspec.Struct, command_id: str) -> Letter:
         payload=Payload(type=kind, data=codec.raw(what)),
     )
     return Letter(session.route, codec.encode(command))
+
+
+def acknowledge(turn: Turn, recorded: Iterable[tuple[SessionId, Recorded]]) -> list[Letter]:
+    """One ResultsRecorded per session that can be reached."""
+    by_session: dict[SessionId, list[Recorded]] = {}
+    for session_id, entry in recorded:
+        by_session.setdefault(session_id, []).append(entry)
+    letters = []
+    for session_id, entries in by_session.items():
+        session = turn.state.sessions.get(session_id)
+        if session is None or not session.route:
+            continue
+        told = ResultsRecorded(session_id=session_id, recorded=tuple(entries))
+        letters.append(tell(session, told, f"{session_id}-{turn.now.timestamp():.6f}"))
+    return letters

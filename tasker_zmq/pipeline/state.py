@@ -43,6 +43,7 @@ class Sent:
     confirm_start: bool = False
     unfinished: int = 0
     missed: int = 0
+    reached: bool = False  # its worker has named it
 
 
 @dataclass
@@ -86,6 +87,10 @@ class Session:
     def size(self) -> int:
         """Bytes that it was sent and has not finished."""
         return sum(sent.size for sent in self.sent.values())
+
+    def has_had(self, batch_id: BatchId) -> bool:
+        """Whether it has ever named this batch: then steps of it may have begun."""
+        return batch_id in self.sent and self.sent[batch_id].reached
 
     def take(self, sent: Sent, step_ids: Collection[StepId]) -> None:
         """It has these steps of a batch in hand now."""

@@ -39,7 +39,6 @@ from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscription
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import Recorded, ResultsRecorded
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import control as control_store
 from tasker_zmq.store import ledger as ledger_store
@@ -172,7 +171,7 @@ class _Pass:
         for view in findings.views.batches.values():
             _compare_at_once(view)
         self._write(findings)
-        self._outbox.letters += _acknowledge(self._turn.state, findings.recorded, self._turn.now)
+        self._outbox.letters += delivery.acknowledge(self._turn, findings.recorded)
         for session_id, batch_id in findings.completed_batches:
             self._turn.changes.then(partial(_release_batch, self._turn.state, session_id, batch_id))
 
@@ -251,6 +250,9 @@ class _Pass:
         for session_id in recover.silent_sessions(self._turn):
             self._lose(recovering, Left(session_id=session_id), why=FELL_SILENT)
         self._give_up_deaf(recovering)
+        if self._turn.dropped:
+            reason = "its worker had it, and has nothing more of it"
+            self._write(recovering.lose(self._turn.dropped, reason=reason))
         self._turn.suspect.update(recover.suspect_sessions(self._turn))
 
     def _give_up_deaf(self, recovering: recover.Recovering) -> None:
@@ -271,12 +273,18 @@ class _Pass:
             return
         self._turn.gone.add(session_id)  # what it held must not be sent to it again
         batch_ids = sorted(set(session.holding.values()) - left.kept)
+        # What is not in hand never arrived: but not of batches that the worker has named before.
+        begun = [each for each in batch_ids if left.never_started is None and session.has_had(each)]
+        reason = f"session {session_id} of worker {session.worker_name} is gone"
         moves: list[Move] = []
-        if batch_ids:
-            reason = f"session {session_id} of worker {session.worker_name} is gone"
-            findings = recovering.lose(batch_ids, reason=reason, never_started=left.never_started)
-            moves = findings.moves
-            self._write(findings)
+        for ids, never_started in (
+            (begun, frozenset[StepId]()),
+            ([each for each in batch_ids if each not in begun], left.never_started),
+        ):
+            if ids:
+                findings = recovering.lose(ids, reason=reason, never_started=never_started)
+                moves += findings.moves
+                self._write(findings)
         worker_store.close_sessions(self._turn.connection, [session_id], now=self._turn.now)
         self._turn.changes.then(lambda: self._turn.state.sessions.pop(session_id, None))
         self._turn.changes.then(partial(_tell_gone, session, moves, why=why))
@@ -331,23 +339,6 @@ def _compare_at_once(batch: accounts.BatchView) -> None:
     verdict = reconcile.compare(found)
     if verdict.status is ReconciliationStatus.CONSISTENT:
         batch.reconciliation_status = CONSISTENT
-
-
-def _acknowledge(
-    state: CoreState, recorded: Iterable[tuple[SessionId, Recorded]], now: datetime
-) -> list[Letter]:
-    """One ResultsRecorded per session that can be reached."""
-    by_session: dict[SessionId, list[Recorded]] = {}
-    for session_id, entry in recorded:
-        by_session.setdefault(session_id, []).append(entry)
-    letters = []
-    for session_id, entries in by_session.items():
-        session = state.sessions.get(session_id)
-        if session is None or not session.route:
-            continue
-        told = ResultsRecorded(session_id=session_id, recorded=tuple(entries))
-        letters.append(delivery.tell(session, told, f"{session_id}-{now.timestamp():.6f}"))
-    return letters
 
 
 def _tell_gone(session: Session, moves: Sequence[Move], *, why: str) -> None:

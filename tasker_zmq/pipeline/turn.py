@@ -30,6 +30,7 @@ class Turn:
     heard: set[SessionId] = field(default_factory=set)  # their heartbeats lie in this very tick
     undelivered: list[tuple[SessionId, BatchId]] = field(default_factory=list)
     deaf: dict[SessionId, list[BatchId]] = field(default_factory=dict)
+    dropped: list[BatchId] = field(default_factory=list)  # named before, and no more
     begun: dict[SessionId, Session] = field(default_factory=dict)  # sessions, in this very tick
     publications: dict[SessionId, int] = field(default_factory=dict)
     suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick

@@ -13,7 +13,7 @@ from tasker_zmq.protocol.commands import Command, WorkerRegistered
 from tasker_zmq.protocol.messages import BatchCompletion, BatchError, PartialResult, StepBatch
 from tasker_zmq.worker.outbox import key_of
 from tests.simulation.timeline import ViolationError
-from tests.simulation.witness import ResultKey, Run
+from tests.simulation.witness import ResultKey
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -55,15 +55,6 @@ class Outboxes:
             self.written[(key.batch_id, key.message_type, key.step_id, key.sequence)] = name
             if isinstance(report, PartialResult) and report.status == "completed":
                 successes[report.step_id] = report.batch_id
-
-    def forgotten(self, run: Run) -> bool:
-        """A known limit: the daemon takes it for never begun, although it may have been.
-
-        Its process was killed in it, and left results of other steps of the batch in its file. The
-        successor names the batch until these are recorded, and never again: undelivered, it seems.
-        """
-        told = {key[2] for key in self.written if key[0] == run.batch_id}
-        return bool(told) and run.request.step_id not in told
 
     def overtaken(self, key: ResultKey) -> bool:
         """A known limit: a registration read after its successor's gets the batches back.

@@ -3,6 +3,7 @@
 import types
 import typing
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, Literal, NewType, Union
 
 import msgspec
@@ -53,6 +54,8 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a type that stands in a struct, or of a struct."""
     if kind in _PLAIN_TYPES:
         return _PLAIN_TYPES[kind]
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return st.sampled_from(kind)
     if isinstance(kind, NewType):
         return values_of(kind.__supertype__)
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
