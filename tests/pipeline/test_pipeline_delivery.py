@@ -376,11 +376,13 @@ def test_it_is_taken_when_the_worker_has_nothing_more_of_the_batch(world: World)
     assert world.task(task).state == "complete"
 
 
-@pytest.mark.parametrize(("retry", "state", "losses"), [({}, "in_progress", 1), (ONCE, "in_doubt", 0)])
+@pytest.mark.parametrize(
+    ("retry", "state", "losses"), [({}, "in_progress", 1), (ONCE, "in_doubt", 0)]
+)
 def test_what_a_worker_had_and_has_no_more_may_have_begun(
     world: World, retry: dict[str, bool], state: str, losses: int
 ) -> None:
-    """As of a batch that a killed process had half told: its successor knows of that half alone."""
+    """As of a batch that a killed process had half told: its successor knows that half alone."""
     world.publish(template("pair", {"a": Node(retry=retry), "b": Node(retry=retry)}))
     anna = world.worker("anna")
     task = world.submit("pair")
