@@ -5,11 +5,13 @@ the connection; the server may not have analysed a table that grew, or it may. S
 explained four times.
 """
 
+import fcntl
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
 import pytest
 from sqlalchemy import Connection
 
@@ -18,8 +20,6 @@ from tasker_zmq.store.connection import ConnectionLimits
 from tests import databases
 from tests.store import volume
 from tests.store.plan_cases import CASES, NOW
-
-pytestmark = pytest.mark.xdist_group("plans")  # on one tester: to fill the tables takes a while
 
 LARGE = re.compile(
     r"tasker_(tasks|workflow_steps|workflow_step_edges|\w*transitions|step_execution_batch\w*"
@@ -94,13 +94,32 @@ Plans = dict[tuple[str, str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def plans(server_url: str, template_database: str) -> Iterator[Plans]:
-    """Every statement's plan, by when it was made."""
+def plans(
+    server_url: str,
+    template_database: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    worker_id: str,
+) -> Plans:
+    """Every statement's plan, by when it was made; the first of several testers makes them."""
+    if worker_id == "master":
+        return explained(server_url, template_database)
+    shared = tmp_path_factory.getbasetemp().parent / "plans.json"
+    with shared.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not shared.exists():
+            made = explained(server_url, template_database)
+            shared.write_bytes(orjson.dumps([[*key, plan] for key, plan in made.items()]))
+    found = orjson.loads(shared.read_bytes())
+    return {(planned, name): plan for planned, name, plan in found}
+
+
+def explained(server_url: str, template_database: str) -> Plans:
+    """On a database of its own: to fill its tables takes a while."""
     name = f"{template_database}_plans"
     limits = ConnectionLimits(statement_timeout_seconds=60)
+    found: Plans = {}
     with databases.database(server_url, name, template=template_database) as url:
         engine = connection.create(url, purpose="tests", limits=limits, pool_size=3)
-        found: Plans = {}
         with engine.begin() as session:
             volume.make_room(session, NOW)
         with engine.connect() as early, engine.connect() as later, engine.connect() as filling:
@@ -119,7 +138,7 @@ def plans(server_url: str, template_database: str) -> Iterator[Plans]:
             filling.commit()
             explain_all(later, found, PLANNED[3])
         engine.dispose()
-        yield found
+    return found
 
 
 def test_every_statement_has_a_case() -> None:

@@ -63,10 +63,13 @@ def test_another_ones_unsubscription_takes_nothing_away(serve: Serve) -> None:
 
 
 def test_a_peer_that_leaves_is_told_of_and_what_it_missed_is_gone(serve: Serve) -> None:
-    serving = serve(granted=(ONE,))
+    serving = serve(granted=(ONE, TEN))
+    witness = serving.subscribed(TEN)
     serving.subscribed(ONE).close()
     assert got(serving.notebook.subscriptions) == (ONE, False)
     serving.publish(ONE, b"to nobody")
+    serving.publish(TEN, b"the other has left")  # in order: what went before it is gone by now
+    assert receive(witness) == [TEN + b"the other has left"]
     again = serving.subscribed(ONE)
     serving.publish(ONE, b"to somebody")
     assert receive(again) == [b"steps.w1 to somebody"]
