@@ -46,7 +46,7 @@ demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) 
 
 .PHONY: test
 test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
-	@DB=$(DB) $(BIN)/python -m pytest -n $(TESTERS) --dist worksteal $(ARGS)
+	@DB=$(DB) $(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup $(ARGS)
 
 .PHONY: chaos
 chaos: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) ## Kill and cut off real processes for a minute, and count losses (ARGS="--minutes 5")
