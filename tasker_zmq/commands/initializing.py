@@ -113,10 +113,7 @@ def find(sitting: Sitting, request: TaskRequest) -> Definition:
     if identified is None:
         raise _unknown(sitting, request)
     state, (named_task_id, digest) = sitting.desk.state, identified
-    known = state.definition(sitting.connection, named_task_id)
-    if known.template_digest != digest:  # another core replaced it while no task was pinned to it
-        state.forget(named_task_id)
-        known = state.definition(sitting.connection, named_task_id)
+    known = state.definition(sitting.connection, named_task_id, digest=digest)
     sitting.found[key] = known
     return known
 

@@ -65,7 +65,9 @@ def _settle(sitting: Sitting, taken: Sequence[Row]) -> None:
 
 
 def _problem(sitting: Sitting, row: Row) -> str | None:
-    definition = _definition(sitting, row)
+    definition = sitting.desk.state.definition(
+        sitting.connection, NamedTaskId(row.named_task_id), digest=row.template_digest
+    )
     try:
         _check(sitting, row, definition)
     except CommandRefusedError as error:
@@ -73,15 +75,6 @@ def _problem(sitting: Sitting, row: Row) -> str | None:
     except Exception as error:  # noqa: BLE001 - one poisonous row must not stop the engine
         return f"it cannot be checked: {error!r}"[:PROBLEM_LENGTH_MAX]
     return None
-
-
-def _definition(sitting: Sitting, row: Row) -> Definition:
-    state, named_task_id = sitting.desk.state, NamedTaskId(row.named_task_id)
-    known = state.definition(sitting.connection, named_task_id)
-    if known.template_digest == row.template_digest:
-        return known
-    state.forget(named_task_id)  # another core replaced it
-    return state.definition(sitting.connection, named_task_id)
 
 
 def _check(sitting: Sitting, row: Row, definition: Definition) -> None:

@@ -182,9 +182,17 @@ class CoreState:
     _steps: dict[tuple[NamedTaskId, NamedStepId], StepDefinition] = field(default_factory=dict)
     _ids: dict[str, list[int]] = field(default_factory=dict)
 
-    def definition(self, connection: Connection, named_task_id: NamedTaskId) -> Definition:
-        """A definition by id; read once, since published definitions in use never change."""
+    def definition(
+        self, connection: Connection, named_task_id: NamedTaskId, *, digest: str | None = None
+    ) -> Definition:
+        """A definition by id; read once, since published definitions in use never change.
+
+        One without tasks may have been replaced by another core: `digest` is what it must have.
+        """
         known = self.definitions.get(named_task_id)
+        if known is not None and digest not in {None, known.template_digest}:
+            self.forget(named_task_id)
+            known = None
         if known is None:
             known = definition_store.load(connection, named_task_id)
             self.remember(known)

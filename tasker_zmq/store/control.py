@@ -12,7 +12,7 @@ from tasker_zmq.domain.states import StepEvent, StepState, TaskState
 from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.store.reads.dead_letters import LetterFilter, joined
 from tasker_zmq.store.statements import Row, rows, run
-from tasker_zmq.store.steps import ReadyStep
+from tasker_zmq.store.steps import ReadyStep, ready_step
 from tasker_zmq.store.tables import DeadLetter, DeadLetterStatus
 
 
@@ -106,19 +106,7 @@ def viable_of(
 ) -> list[ReadyStep]:
     """Steps of these tasks that this core may send now, the oldest first."""
     values = {"task_ids": list(task_ids), "core_id": core_id, "now": now, "at_most": at_most}
-    return [
-        ReadyStep(
-            step_id=row.step_id,
-            task_id=row.task_id,
-            named_task_id=row.named_task_id,
-            named_step_id=row.named_step_id,
-            priority=row.priority,
-            attempts=row.attempts,
-            retry_limit=row.retry_limit,
-            created_at=row.step_created_at,
-        )
-        for row in rows(connection, "viable_steps_of_tasks", values)
-    ]
+    return [ready_step(row) for row in rows(connection, "viable_steps_of_tasks", values)]
 
 
 def load_tasks(

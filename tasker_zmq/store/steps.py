@@ -114,7 +114,8 @@ class StepCounts:
     failed: int = field(default=0)
 
 
-def _ready(row: Row) -> ReadyStep:
+def ready_step(row: Row) -> ReadyStep:
+    """A row of a statement that finds or makes steps that may be sent."""
     return ReadyStep(
         step_id=row.step_id,
         task_id=row.task_id,
@@ -164,7 +165,7 @@ def apply(
         raise StaleWriteError(f"{len(moves)} steps were to move, {moved} did")
     return Moved(
         ready=_in_order(
-            _ready(row) for row in returned if row.kind == "ready" and row.elsewhere is None
+            ready_step(row) for row in returned if row.kind == "ready" and row.elsewhere is None
         ),
         elsewhere=tuple(
             (row.elsewhere, row.task_id)
@@ -235,7 +236,7 @@ def create(
     )
     return Created(
         task_ids=frozenset(row.task_id for row in returned if row.kind == "created"),
-        ready=_in_order(_ready(row) for row in returned if row.kind == "ready"),
+        ready=_in_order(ready_step(row) for row in returned if row.kind == "ready"),
     )
 
 
@@ -300,7 +301,7 @@ def sweep(
     cut = len(returned) == steps_max
     last = returned[-1] if cut or len(tasks) == tasks_max else None
     return SweepPage(
-        ready=tuple(_ready(row) for row in returned if row.step_id is not None),
+        ready=tuple(ready_step(row) for row in returned if row.step_id is not None),
         cursor=None if last is None else (-last.priority, last.task_id),
         cut=cut or crowd is not None,
     )
