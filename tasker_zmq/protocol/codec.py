@@ -16,7 +16,7 @@ import orjson
 
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import topics
-from tasker_zmq.protocol.commands import Command
+from tasker_zmq.protocol.commands import NULL, Command
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import (
     BatchCompletion,
@@ -258,6 +258,11 @@ def decode_data(payload_data: msgspec.Raw, kind: type[Payload]) -> Payload:
     """A command's payload as the struct that its type names; raises ProtocolError."""
     with _problems_told():
         return _payload_decoder(kind).decode(payload_data)
+
+
+def decode_if_given(given: msgspec.Raw, kind: type[Payload]) -> Payload | None:
+    """A part of the envelope that may be null or left out; raises ProtocolError."""
+    return None if given == NULL else decode_data(given, kind)
 
 
 def _payload_decoder(kind: type[Payload]) -> msgspec.json.Decoder[Payload]:

@@ -9,6 +9,7 @@ import msgspec
 
 from tasker_zmq.domain.ids import BatchUuid, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import TaskState
+from tasker_zmq.protocol.envelope import CoreAddress
 
 SUCCESS: Final = "Success"
 ERROR: Final = "Error"
@@ -25,7 +26,10 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CommandMetadata(msgspec.Struct, frozen=True, kw_only=True):
-    """The seeds' fields; `timestamp` is ISO 8601, `timeout_ms` how long the sender waits."""
+    """The seeds' fields; `timestamp` is ISO 8601, `timeout_ms` how long the sender waits.
+
+    `retry_policy` is an envelope.RetryPolicy; beside it, see Command.
+    """
 
     timestamp: str | None = None
     source: Peer | None = None
@@ -44,7 +48,10 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Command(msgspec.Struct, frozen=True, kw_only=True):
-    """The envelope, the same for requests, replies and what the daemon tells a worker unasked."""
+    """The envelope, the same for requests, replies and what the daemon tells a worker unasked.
+
+    `worker_routing` is an envelope.WorkerRouting, `audit_context` an envelope.AuditContext.
+    """
 
     command_type: str
     command_id: str
@@ -56,11 +63,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorData(msgspec.Struct, frozen=True, kw_only=True):
-    """Why a command was refused: a stable word, a sentence, and what to do."""
+    """Why a command was refused: a stable word, a sentence, what to do, and who would do it."""
 
     code: str
     message: str
     hint: str = ""
+    core: CoreAddress | msgspec.UnsetType = msgspec.UNSET
 
 
 # What a worker asks.

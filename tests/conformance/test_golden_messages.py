@@ -5,7 +5,6 @@ in which this release writes them; the others are what older workers send.
 """
 
 import json
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,10 @@ import msgspec
 import pytest
 
 from tasker_zmq.commands.router import ROUTES, command_type
-from tasker_zmq.protocol import codec, commands, control, messages, topics
+from tasker_zmq.protocol import codec, messages, topics
 from tasker_zmq.protocol.codec import Decoded
 from tasker_zmq.protocol.limits import WireLimits
+from tests.unit.wire_strategies import PLACES
 
 LIMITS = WireLimits()
 VECTORS = {
@@ -32,8 +32,7 @@ SEEDS = [name for name, each in VECTORS.items() if not each["ours"]]
 
 def kind_of(name: str) -> type[msgspec.Struct]:
     found: Any = None
-    places: list[types.ModuleType] = [messages, commands, control]
-    for place in places:
+    for place in PLACES:
         found = found or getattr(place, name, None)
     assert isinstance(found, type)
     assert issubclass(found, msgspec.Struct)

@@ -1,16 +1,19 @@
 """Any value of any struct of the wire, made from the struct's own types."""
 
+import importlib
+import pkgutil
 import types
 import typing
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Literal, NewType, Union
+from typing import Annotated, Any, Literal, NewType, Union
 
 import msgspec
 import orjson
 from hypothesis import strategies as st
 
-from tasker_zmq.protocol import commands, messages
+from tasker_zmq import protocol
+from tasker_zmq.protocol import messages
 from tasker_zmq.protocol.codec import INT64_MAX, INT64_MIN
 
 # What both sides can hold: no NUL, no halves of pairs, 64 bits, finite numbers.
@@ -33,7 +36,12 @@ _PLAIN_TYPES: dict[Any, st.SearchStrategy[Any]] = {
     type(None): st.none(),
     Any: JSON_VALUES,
     msgspec.Raw: RAW_JSON,
+    msgspec.UnsetType: st.just(msgspec.UNSET),
 }
+PLACES = [
+    importlib.import_module(f"{protocol.__name__}.{each.name}")
+    for each in pkgutil.iter_modules(protocol.__path__)
+]
 
 
 def structs_of(module: types.ModuleType) -> list[type[msgspec.Struct]]:
@@ -47,7 +55,7 @@ def structs_of(module: types.ModuleType) -> list[type[msgspec.Struct]]:
     ]
 
 
-STRUCTS = [*structs_of(messages), *structs_of(commands)]
+STRUCTS = [kind for place in PLACES for kind in structs_of(place)]
 
 
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
@@ -66,6 +74,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
 
 def _generic(origin: Any, arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     makers: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+        Annotated: lambda: _within(*arguments),
         Literal: lambda: st.sampled_from(arguments),
         Union: lambda: st.one_of([values_of(each) for each in arguments]),
         types.UnionType: lambda: st.one_of([values_of(each) for each in arguments]),
@@ -74,6 +83,13 @@ def _generic(origin: Any, arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
         dict: lambda: st.dictionaries(TEXT, values_of(arguments[1]), max_size=3),
     }
     return makers[origin]()
+
+
+def _within(kind: type, bounds: msgspec.Meta) -> st.SearchStrategy[Any]:
+    """Numbers that a field's bounds allow."""
+    if kind is int:
+        return st.integers(int(bounds.ge or INT64_MIN), int(bounds.le or INT64_MAX))
+    return st.floats(bounds.ge, bounds.le, allow_nan=False, allow_infinity=False)
 
 
 RESULTS = st.one_of([values_of(each) for each in typing.get_args(messages.ResultMessage)])
