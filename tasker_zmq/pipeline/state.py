@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from tasker_zmq.domain.fairness import Turns
 from tasker_zmq.domain.ids import (
     BatchId,
     CoreId,
@@ -21,7 +22,9 @@ from tasker_zmq.domain.ids import (
     SessionId,
     StepId,
 )
+from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 from tasker_zmq.pipeline.contents import Contents
+from tasker_zmq.pipeline.roster import Roster
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
@@ -54,10 +57,11 @@ class Session:
     registration_id: RegistrationId | None
     worker_name: str
     route: tuple[bytes, ...]
-    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent (legacy)
+    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent
     concurrency: int
     credit: int
     last_heard_at: datetime
+    declared: Declared = NOTHING_DECLARED
     confirms_start: bool = False  # it asks before it begins a step that must not run twice
     subscribed: bool = False
     draining: bool = False
@@ -73,7 +77,13 @@ class Session:
     sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
 
+    @property
+    def nameless(self) -> bool:
+        """Whether it is the one of workers that only subscribe."""
+        return self.session_id == LEGACY_SESSION
+
     def can_run(self, handler: HandlerClass) -> bool:
+        """Whether it has the handler; whether it takes the named task is for `declared` to say."""
         return self.handlers is None or handler in self.handlers
 
     @property
@@ -161,7 +171,8 @@ class CoreState:
     epoch: int
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
-    sessions: dict[SessionId, Session] = field(default_factory=dict)
+    sessions: Roster = field(default_factory=Roster)
+    turns: Turns = field(default_factory=Turns)  # of namespaces and kinds that wait for room
     subscriptions: dict[bytes, int] = field(default_factory=dict)
     deadlines: Schedule = field(default_factory=Schedule)
     unreconciled: Schedule = field(default_factory=Schedule)
@@ -222,12 +233,6 @@ class CoreState:
 
     def set_next_retry(self, at: datetime | None) -> None:
         self.next_retry_at = at
-
-    def able(self, handler: HandlerClass) -> list[Session]:
-        """Sessions that can run the handler; the legacy one only when nobody else can."""
-        sessions = [each for each in self.sessions.values() if each.can_run(handler)]
-        known = [each for each in sessions if each.session_id != LEGACY_SESSION]
-        return known or sessions
 
     def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
         """Fresh ids from a block; those of a tick that is rolled back are gaps: nobody minds."""

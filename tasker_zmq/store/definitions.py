@@ -10,6 +10,7 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
+from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.template import Backoff, BackoffKind
 from tasker_zmq.store.statements import rows
 from tasker_zmq.store.tables import NamedStep, NamedTask, NamedTaskStep, Namespace, Task
@@ -22,6 +23,7 @@ class StepDefinition:
     """A step of a named task as dispatch and retry need it; `handler_config` is JSON text."""
 
     named_task_id: NamedTaskId
+    named_task: TaskName
     named_step_id: NamedStepId
     name: str
     handler_class: HandlerClass
@@ -106,6 +108,7 @@ def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:
         .where(NamedTaskStep.named_task_id == named_task_id)
         .order_by(NamedTaskStep.position)
     )
+    name = TaskName(task.namespace, task.name, task.version)
     return Definition(
         named_task_id=named_task_id,
         namespace=task.namespace,
@@ -113,13 +116,14 @@ def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:
         version=task.version,
         template_digest=task.template_digest,
         input_schema=task.input_schema,
-        steps=tuple(_step(row) for row in steps),
+        steps=tuple(_step(row, name) for row in steps),
     )
 
 
-def _step(row: Any) -> StepDefinition:
+def _step(row: Any, named_task: TaskName) -> StepDefinition:
     return StepDefinition(
         named_task_id=row.named_task_id,
+        named_task=named_task,
         named_step_id=row.named_step_id,
         name=row.name,
         handler_class=HandlerClass(row.handler_class),
