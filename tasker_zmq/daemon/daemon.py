@@ -219,12 +219,14 @@ class Daemon:
             reading,
             threads=settings.readers.threads,
             core_id=settings.core_id,
+            clock=self._clock,
             send=self._send_letter,
         )
         self._front = FrontDesk(
             Lanes(mailbox=self._mailbox, readers=self._readers, snapshot=self._health_answer),
             limits=limits_of(settings),
             core_id=settings.core_id,
+            clock=self._clock,
             send=self._send_letter,
             legacy_workers=settings.dispatch.legacy_workers,
         )
