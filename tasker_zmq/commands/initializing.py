@@ -80,6 +80,7 @@ def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
     task = NewTask(
         task_id=TaskId(task_id),
         named_task_id=definition.named_task_id,
+        step_count=len(definition.steps),
         context=context.decode(),
         identity=identity,
         priority=priority,
@@ -135,11 +136,11 @@ def _check_context(context: bytes, definition: Definition) -> None:
 
 
 def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
+    tasks = [each.task for each in wanted]
+    state = sitting.desk.state
+    step_ids = state.take_step_ids(sitting.connection, tasks)
     created = step_store.create(
-        sitting.connection,
-        [each.task for each in wanted],
-        core_id=sitting.desk.state.core_id,
-        now=sitting.now,
+        sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
     )
     sitting.answers.ready += created.ready
     for each in wanted:

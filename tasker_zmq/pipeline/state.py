@@ -29,6 +29,7 @@ from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store.definitions import Definition, StepDefinition
+from tasker_zmq.store.steps import NewTask
 
 LEGACY_SESSION = SessionId("legacy")
 IDS_PER_BLOCK = 1_000
@@ -233,6 +234,11 @@ class CoreState:
 
     def set_next_retry(self, at: datetime | None) -> None:
         self.next_retry_at = at
+
+    def take_step_ids(self, connection: Connection, tasks: Iterable[NewTask]) -> list[int]:
+        """Fresh ids for the steps of tasks that are to be created."""
+        count = sum(task.step_count for task in tasks)
+        return self.take_ids(connection, "tasker_workflow_steps", "workflow_step_id", count=count)
 
     def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
         """Fresh ids from a block; those of a tick that is rolled back are gaps: nobody minds."""
