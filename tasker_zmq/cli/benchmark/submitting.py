@@ -16,13 +16,12 @@ from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     ERROR,
     Command,
-    InitializeTask,
     Payload,
     PublishTemplates,
-    TaskRequest,
     TemplatesPublished,
 )
 from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
 
 NAMESPACE: Final = "bench"
 UNDER_WAY_MAX: Final = 2_000
