@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,13 @@ class WorkerSpec:
 
 
 @contextmanager
-def running(workers: Sequence[WorkerSpec]) -> Iterator[System]:
-    """A fresh database, a daemon and workers; all of it gone afterwards."""
+def running(
+    workers: Sequence[WorkerSpec], *, settings: Mapping[str, str] | None = None
+) -> Iterator[System]:
+    """A fresh database, a daemon and workers; all of it gone afterwards.
+
+    `settings` are variables such as TASKER_AUDIT_LEVEL.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tasker-bench-")))
         server = stack.enter_context(
@@ -58,6 +63,7 @@ def running(workers: Sequence[WorkerSpec]) -> Iterator[System]:
         variables |= {
             f"TASKER_ENDPOINTS_{each.upper()}": f"ipc://{folder / each}" for each in PURPOSES
         }
+        variables |= settings or {}
         variables["TASKER_DATABASE_URL"] = server.url
         commands = f"ipc://{folder / 'commands'}"
         programs = [

@@ -1,10 +1,7 @@
 """Replies: the envelope around an answer or a refusal."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-
-import msgspec
 
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.pipeline.inbox import Letter
@@ -18,70 +15,43 @@ from tasker_zmq.protocol.commands import (
     Payload,
     Peer,
 )
-from tasker_zmq.protocol.envelope import CoreAddress
-
-CORE = "core"
 
 
 class CommandRefusedError(TaskerError):
-    """A command is refused; `code` is a stable word, `hint` says what to do.
+    """A command is refused; `code` is a stable word, `hint` says what to do."""
 
-    `core` is who would carry it out.
-    """
-
-    def __init__(
-        self, code: str, message: str, *, hint: str = "", core: CoreAddress | None = None
-    ) -> None:
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
-        self.core = core
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A command with the way back to who asked, and when it came."""
+    """A command with the way back to who asked."""
 
     route: tuple[bytes, ...]
     command: Command
-    received_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Answerer:
-    """Who answers, and when."""
-
-    core_id: str
-    at: datetime
-
-
-def success(asked: Asked, reply_type: str, data: Any, *, by: Answerer) -> Letter:
+def success(asked: Asked, reply_type: str, data: Any, *, core_id: str) -> Letter:
     """The answer to a command that was carried out."""
     payload = Payload(type=SUCCESS, data=codec.raw(data))
-    return _letter(asked.route, asked.command, reply_type, payload=payload, by=by)
+    return _letter(asked.route, asked.command, reply_type, payload=payload, core_id=core_id)
 
 
-def refusal(asked: Asked, error: CommandRefusedError, *, by: Answerer) -> Letter:
+def refusal(asked: Asked, error: CommandRefusedError, *, core_id: str) -> Letter:
     """The answer to a command that was not."""
-    return refuse(asked.route, asked.command, error, by=by)
+    return refuse(asked.route, asked.command, error, core_id=core_id)
 
 
 def refuse(
-    route: tuple[bytes, ...],
-    command: Command | None,
-    error: CommandRefusedError,
-    *,
-    by: Answerer,
+    route: tuple[bytes, ...], command: Command | None, error: CommandRefusedError, *, core_id: str
 ) -> Letter:
     """The answer to a command that was not carried out, or to bytes that made none."""
-    data = ErrorData(
-        code=error.code,
-        message=str(error),
-        hint=error.hint,
-        core=msgspec.UNSET if error.core is None else error.core,
-    )
+    data = ErrorData(code=error.code, message=str(error), hint=error.hint)
     payload = Payload(type=ERROR, data=codec.raw(data))
-    return _letter(route, command, "Error", payload=payload, by=by)
+    return _letter(route, command, "Error", payload=payload, core_id=core_id)
 
 
 def _letter(
@@ -90,16 +60,14 @@ def _letter(
     reply_type: str,
     *,
     payload: Payload,
-    by: Answerer,
+    core_id: str,
 ) -> Letter:
     asked_id = command.command_id if command else ""
     reply = Command(
         command_type=reply_type,
         command_id=f"re-{asked_id}",
         correlation_id=asked_id or None,
-        metadata=CommandMetadata(
-            timestamp=by.at.isoformat(), source=Peer(type=CORE, id=by.core_id)
-        ),
+        metadata=CommandMetadata(source=Peer(type="tasker-zmq", id=core_id)),
         payload=payload,
     )
     return Letter(route, codec.encode(reply))

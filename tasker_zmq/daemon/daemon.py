@@ -20,6 +20,7 @@ from tasker_zmq.daemon.health import HealthThread
 from tasker_zmq.daemon.listener import Listener
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.daemon.scribe import Audit
 from tasker_zmq.daemon.tuning import limits_of, tuning_of
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.errors import TaskerError, UnreachableError
@@ -96,6 +97,11 @@ class Daemon:
         self._stack.callback(self._context.term)
         sockets = self._open_sockets()
         self._state = self._take_name(sockets)
+        auditing = connections.create(self._url, purpose="scribe", limits=limits)
+        self._stack.callback(auditing.dispose)
+        self._audit = Audit(
+            settings.audit, auditing, core_id=self._state.core_id, clock=self._clock
+        )
         self._wire(sockets, reading)
         self._listen(limits)
         log(
@@ -219,14 +225,17 @@ class Daemon:
             reading,
             threads=settings.readers.threads,
             core_id=settings.core_id,
-            clock=self._clock,
             send=self._send_letter,
         )
         self._front = FrontDesk(
-            Lanes(mailbox=self._mailbox, readers=self._readers, snapshot=self._health_answer),
+            Lanes(
+                mailbox=self._mailbox,
+                readers=self._readers,
+                snapshot=self._health_answer,
+                trail=self._audit.trail,
+            ),
             limits=limits_of(settings),
             core_id=settings.core_id,
-            clock=self._clock,
             send=self._send_letter,
             legacy_workers=settings.dispatch.legacy_workers,
         )
@@ -247,7 +256,13 @@ class Daemon:
                 ticked=self._note_tick,
             )
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start the threads; they are stopped the other way round."""
         self._snapshot = self._figures("starting")  # whoever asks before the first tick sees it all
+        self._stack.callback(self._audit.stop)
+        self._audit.start()
         self._stack.callback(self._io.stop)
         self._io.start()
         self._stack.callback(self._readers.stop)
@@ -276,12 +291,14 @@ class Daemon:
         self._front.granted = frozenset(
             topics.steps_topic(session_id) for session_id in self._state.sessions
         )
+        self._audit.sent(outbox.letters)
         self._io.publish(
             [[each.topic, each.body] for each in outbox.publications],
             [[*each.route, each.body] for each in outbox.letters],
         )
 
     def _send_letter(self, letter: Letter) -> None:
+        self._audit.sent([letter])
         self._io.publish([], [[*letter.route, letter.body]])
 
     def _note_tick(self) -> None:
@@ -302,6 +319,7 @@ class Daemon:
             "open_batches": len(state.deadlines),
             "inbox": len(self._mailbox),
             "ticks": self._engine.ticks,
+            **self._audit.figures(),
         }
 
     def _health_answer(self) -> Mapping[str, Any]:

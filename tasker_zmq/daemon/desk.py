@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question, read
-from tasker_zmq.commands.envelope import line
-from tasker_zmq.commands.replies import Answerer
 from tasker_zmq.commands.router import Lane
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.daemon.trail import AuditTrail
 from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand, ReceivedResult, SubscriptionSeen
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.limits import WireLimits
@@ -30,11 +28,15 @@ COMMAND_FRAMES_MAX = 3  # identity, perhaps an empty delimiter, JSON
 
 @dataclass(frozen=True, kw_only=True)
 class Lanes:
-    """Where commands are answered: by the engine, by readers, from a snapshot."""
+    """Where commands are answered: by the engine, by readers, from a snapshot.
+
+    `trail` is where they leave a trace, if anywhere.
+    """
 
     mailbox: Mailbox
     readers: Readers
     snapshot: Callable[[], Mapping[str, Any]]
+    trail: AuditTrail | None = None
 
 
 class FrontDesk(Receiver):
@@ -46,16 +48,15 @@ class FrontDesk(Receiver):
         *,
         limits: WireLimits,
         core_id: str,
-        clock: Clock,
         send: Callable[[Letter], None],
         legacy_workers: bool,
     ) -> None:
         self._mailbox = lanes.mailbox
         self._readers = lanes.readers
         self._snapshot = lanes.snapshot
+        self._trail = lanes.trail
         self._limits = limits
         self._core_id = core_id
-        self._clock = clock
         self._send = send
         self._legacy_workers = legacy_workers
         self._legacy_subscribers = 0
@@ -70,19 +71,18 @@ class FrontDesk(Receiver):
         route, body = tuple(frames[:-1]), frames[-1]
         if not COMMAND_FRAMES_MIN <= len(frames) <= COMMAND_FRAMES_MAX:
             route, body = (frames[0],), b""
-        now = self._clock.now()
-        received, by = ReceivedCommand(route, body, now), Answerer(self._core_id, now)
-        found = read(received, self._limits, by=by)
+        received = ReceivedCommand(route, body)
+        found = read(received, self._limits, core_id=self._core_id)
+        if self._trail is not None:
+            self._trail.received(received, None if isinstance(found, Letter) else found[1].command)
         if isinstance(found, Letter):
             self._send(found)
-        elif found[0].lane is Lane.ENGINE_LATER:
-            self._mailbox.put(received, later=True, urgency=line(found[1].command))
-        elif found[0].lane is Lane.ENGINE:
-            self._mailbox.put(received)
+        elif found[0].lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
+            self._mailbox.put(received, later=found[0].lane is Lane.ENGINE_LATER)
         elif found[0].lane is Lane.READER:
             self._readers.ask(*found)
         else:
-            self._send(answer_question(*found, self._snapshot(), by=by))
+            self._send(answer_question(*found, self._snapshot(), core_id=self._core_id))
 
     def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
         if topic in LEGACY_WISHES:

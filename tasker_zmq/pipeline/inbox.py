@@ -1,7 +1,6 @@
 """What a tick is given and what it wants sent after the commit."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from tasker_zmq.domain.ids import BatchId, TaskId
 
@@ -23,7 +22,6 @@ class ReceivedCommand:
 
     route: tuple[bytes, ...]
     body: bytes
-    received_at: datetime | None = None
 
     @property
     def size(self) -> int:

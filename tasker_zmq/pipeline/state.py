@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.fairness import Turns
 from tasker_zmq.domain.ids import (
     BatchId,
     CoreId,
@@ -22,14 +21,11 @@ from tasker_zmq.domain.ids import (
     SessionId,
     StepId,
 )
-from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 from tasker_zmq.pipeline.contents import Contents
-from tasker_zmq.pipeline.roster import Roster
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store.definitions import Definition, StepDefinition
-from tasker_zmq.store.steps import NewTask
 
 LEGACY_SESSION = SessionId("legacy")
 IDS_PER_BLOCK = 1_000
@@ -58,11 +54,10 @@ class Session:
     registration_id: RegistrationId | None
     worker_name: str
     route: tuple[bytes, ...]
-    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent
+    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent (legacy)
     concurrency: int
     credit: int
     last_heard_at: datetime
-    declared: Declared = NOTHING_DECLARED
     confirms_start: bool = False  # it asks before it begins a step that must not run twice
     subscribed: bool = False
     draining: bool = False
@@ -78,13 +73,7 @@ class Session:
     sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
 
-    @property
-    def nameless(self) -> bool:
-        """Whether it is the one of workers that only subscribe."""
-        return self.session_id == LEGACY_SESSION
-
     def can_run(self, handler: HandlerClass) -> bool:
-        """Whether it has the handler; whether it takes the named task is for `declared` to say."""
         return self.handlers is None or handler in self.handlers
 
     @property
@@ -172,8 +161,7 @@ class CoreState:
     epoch: int
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
-    sessions: Roster = field(default_factory=Roster)
-    turns: Turns = field(default_factory=Turns)  # of namespaces and kinds that wait for room
+    sessions: dict[SessionId, Session] = field(default_factory=dict)
     subscriptions: dict[bytes, int] = field(default_factory=dict)
     deadlines: Schedule = field(default_factory=Schedule)
     unreconciled: Schedule = field(default_factory=Schedule)
@@ -235,10 +223,11 @@ class CoreState:
     def set_next_retry(self, at: datetime | None) -> None:
         self.next_retry_at = at
 
-    def take_step_ids(self, connection: Connection, tasks: Iterable[NewTask]) -> list[int]:
-        """Fresh ids for the steps of tasks that are to be created."""
-        count = sum(task.step_count for task in tasks)
-        return self.take_ids(connection, "tasker_workflow_steps", "workflow_step_id", count=count)
+    def able(self, handler: HandlerClass) -> list[Session]:
+        """Sessions that can run the handler; the legacy one only when nobody else can."""
+        sessions = [each for each in self.sessions.values() if each.can_run(handler)]
+        known = [each for each in sessions if each.session_id != LEGACY_SESSION]
+        return known or sessions
 
     def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
         """Fresh ids from a block; those of a tick that is rolled back are gaps: nobody minds."""

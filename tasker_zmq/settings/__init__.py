@@ -5,6 +5,8 @@ from tasker_zmq.settings.checks import is_loopback, refuse_public_binds
 from tasker_zmq.settings.environment import process_variables
 from tasker_zmq.settings.load import Loaded, load
 from tasker_zmq.settings.sections import (
+    AuditLevel,
+    AuditSettings,
     DatabaseSettings,
     DispatchSettings,
     DrainSettings,
@@ -28,6 +30,8 @@ from tasker_zmq.settings.setting import Kind, Setting, mask_password
 __all__ = [
     "BY_KEY",
     "CATALOGUE",
+    "AuditLevel",
+    "AuditSettings",
     "DatabaseSettings",
     "DispatchSettings",
     "DrainSettings",

@@ -3,7 +3,7 @@
 import difflib
 from typing import Final
 
-from tasker_zmq.settings.sections import ExecutorKind, LogFormat, LogLevel
+from tasker_zmq.settings.sections import AuditLevel, ExecutorKind, LogFormat, LogLevel
 from tasker_zmq.settings.setting import Kind, Setting
 
 _MINUTE: Final = 60.0
@@ -249,6 +249,16 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         key="readers.threads", kind=Kind.WHOLE, default=2, between=(1, 64),
         description="Threads with read-only database sessions, for slow questions.",
         effect="Raise it if GetTask and ListTasks wait for each other.",
+    ),
+    Setting(
+        key="audit.level", kind=Kind.CHOICE, default=AuditLevel.ALL, choices=AuditLevel,
+        description="Which commands are written down: all, those that change something, or none.",
+        effect="changes if questions are too many to be kept; off where nobody asks who did what.",
+    ),
+    Setting(
+        key="audit.envelope_bytes_max", kind=Kind.BYTES, default=16 * _KIB, between=(0, _MIB),
+        description="Commands up to this size are kept to the byte, and can be replayed.",
+        effect="0 keeps no contents, if they must not lie in the database a second time.",
     ),
     Setting(
         key="templates.folder", kind=Kind.PATH, default="config/tasks",

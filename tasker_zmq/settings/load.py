@@ -125,6 +125,7 @@ def _assemble(values: Mapping[str, object]) -> s.Settings:
         timeouts=s.TimeoutSettings(**grouped["timeouts"]),
         drain=s.DrainSettings(**grouped["drain"]),
         readers=s.ReaderSettings(**grouped["readers"]),
+        audit=s.AuditSettings(**grouped["audit"]),
         templates=s.TemplateSettings(**grouped["templates"]),
         log=s.LogSettings(**grouped["log"]),
         worker=s.WorkerSettings(**grouped["worker"]),

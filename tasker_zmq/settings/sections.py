@@ -31,6 +31,14 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class AuditLevel(StrEnum):
+    """Which commands are kept: all, those that change something, or none."""
+
+    ALL = "all"
+    CHANGES = "changes"
+    OFF = "off"
+
+
 def default_data_dir(variables: Mapping[str, str]) -> Path:
     """Where the embedded PostgreSQL lives; by the XDG rules, where a relative path is ignored."""
     share = Path(variables.get("XDG_DATA_HOME", ""))
@@ -146,6 +154,14 @@ class ReaderSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditSettings:
+    """What is kept of commands."""
+
+    level: AuditLevel = AuditLevel.ALL
+    envelope_bytes_max: int = 16 << 10
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateSettings:
     """Where task templates lie."""
 
@@ -186,6 +202,7 @@ class Settings:
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     drain: DrainSettings = field(default_factory=DrainSettings)
     readers: ReaderSettings = field(default_factory=ReaderSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)
     templates: TemplateSettings = field(default_factory=TemplateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

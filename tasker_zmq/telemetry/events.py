@@ -25,6 +25,7 @@ class Event(StrEnum):
     CORE_LOST = "core_lost"
     BATCHES_TAKEN_OVER = "batches_taken_over"
     SUBMISSION_REFUSED = "submission_refused"
+    AUDIT_NOT_WRITTEN = "audit_not_written"
     DECIDED_BY_A_PERSON = "decided_by_a_person"
 
     WORKER_STARTING = "worker_starting"

@@ -37,9 +37,10 @@ def empty(engine: Engine) -> None:
         for table in reversed(Base.metadata.sorted_tables):
             if table.name not in schema.PARTITIONED:
                 emptying.execute(table.delete())
-        held = "SELECT DISTINCT tableoid::regclass::text FROM " + schema.PARTITIONED[0]  # noqa: S608
-        for (partition,) in emptying.execute(text(held)).fetchall():
-            emptying.execute(text(f"TRUNCATE {partition}"))
+        for parent in schema.PARTITIONED:
+            held = "SELECT DISTINCT tableoid::regclass::text FROM " + parent  # noqa: S608
+            for (partition,) in emptying.execute(text(held)).fetchall():
+                emptying.execute(text(f"TRUNCATE {partition}"))
 
 
 @pytest.fixture

@@ -146,7 +146,6 @@ class Core:
             lanes,
             limits=LIMITS,
             core_id=self.world.core_id,
-            clock=self.clock,
             send=self._send_letter,
             legacy_workers=True,
         )

@@ -23,7 +23,7 @@ from tests.store.plan_cases import CASES, NOW
 
 LARGE = re.compile(
     r"tasker_(tasks|workflow_steps|workflow_step_edges|\w*transitions|step_execution_batch\w*"
-    r"|worker_registrations|submissions)"
+    r"|worker_registrations|worker_command_audit|submissions)"
 )
 PLANNED = ("while empty", "while small", "full but never analysed", "analysed")
 BLOCKS_MAX = 1_500

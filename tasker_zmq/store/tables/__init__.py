@@ -6,6 +6,7 @@ from tasker_zmq.store.tables.batches import (
     Discrepancy,
     ReceivedResult,
 )
+from tasker_zmq.store.tables.commands import CommandAudit
 from tasker_zmq.store.tables.cores import CoordinationLock, Core
 from tasker_zmq.store.tables.declarative import Base
 from tasker_zmq.store.tables.definitions import NamedStep, NamedTask, NamedTaskStep, Namespace
@@ -14,7 +15,6 @@ from tasker_zmq.store.tables.submissions import Submission
 from tasker_zmq.store.tables.transitions import BatchTransition, StepTransition, TaskTransition
 from tasker_zmq.store.tables.work import StepEdge, Task, WorkflowStep
 from tasker_zmq.store.tables.workers import (
-    CommandAudit,
     Reachability,
     Registration,
     RegistrationStatus,

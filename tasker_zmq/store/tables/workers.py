@@ -7,17 +7,13 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
-    Double,
     ForeignKey,
-    Identity,
     Index,
     Integer,
-    PrimaryKeyConstraint,
-    Text,
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSON, JSONB
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tasker_zmq.store.tables.declarative import Base, BigId, one_of
@@ -119,29 +115,3 @@ class Reachability(Base):
     connection_details: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     is_reachable: Mapped[bool] = mapped_column(Boolean)
     last_verified_at: Mapped[datetime]
-
-
-class CommandAudit(Base):
-    """Every command both ways; weekly partitions like the ledger."""
-
-    __tablename__ = "tasker_worker_command_audit"
-    __table_args__ = (
-        PrimaryKeyConstraint("id", "created_at"),
-        Index("ix_tasker_worker_command_audit_correlation_id", "correlation_id"),
-        {"comment": "Commands sent and received.", "postgresql_partition_by": "RANGE (created_at)"},
-    )
-
-    id: Mapped[int] = mapped_column(BigInteger, Identity())
-    created_at: Mapped[datetime]
-    core_id: Mapped[str]
-    worker_name: Mapped[str | None]
-    session_id: Mapped[str | None]
-    command_type: Mapped[str]
-    direction: Mapped[str] = mapped_column(Text, comment="sent or received")
-    command_id: Mapped[str]
-    correlation_id: Mapped[str | None]
-    batch_uuid: Mapped[str | None]
-    task_id: Mapped[int | None] = mapped_column(BigInteger)
-    outcome: Mapped[str | None]
-    execution_time_ms: Mapped[float | None] = mapped_column(Double)
-    envelope: Mapped[Any | None] = mapped_column(JSON)
