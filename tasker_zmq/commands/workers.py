@@ -4,12 +4,14 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.publishing import REFUSED, publish
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
+from tasker_zmq.domain.credit import granted_credit, whole_credit
 from tasker_zmq.domain.ids import (
     BatchId,
     HandlerClass,
@@ -18,7 +20,7 @@ from tasker_zmq.domain.ids import (
     SessionId,
     StepId,
 )
-from tasker_zmq.pipeline import delivery
+from tasker_zmq.pipeline import delivery, discover
 from tasker_zmq.pipeline.state import CoreState, Sent, Session
 from tasker_zmq.pipeline.tick import Left
 from tasker_zmq.protocol import topics, versions
@@ -57,13 +59,14 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
     supported = _supported(sitting, request.supported_tasks)
     session_id = SessionId(sitting.desk.make_uuid())
     concurrency = request.metadata.max_concurrent_steps
-    credit = max(1, round(concurrency * sitting.desk.tuning.credit_factor))
+    whole = whole_credit(concurrency, sitting.desk.tuning.credit_factor)
+    credit = granted_credit(whole, request.credit)
     new = NewRegistration(
         worker_name=request.worker_name,
         session_id=session_id,
         core_id=sitting.desk.state.core_id,
         connection_type="zeromq",
-        connection_details=request.connection_info,
+        connection_details=_connection_details(request),
         protocol_version=version,
         handlers=request.handlers,
         credit=credit,
@@ -82,6 +85,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         last_heard_at=sitting.now,
         confirms_start=request.confirms_start,
     )
+    session.grant(credit, whole=whole)
     sitting.turn.begun[session_id] = session
     sitting.changes.then(lambda: _begin(sitting.desk.state, session, worker_id=worker_id))
     kept = _adopt(sitting, request, session, worker_id=worker_id)
@@ -103,6 +107,8 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         registered_task_count=len(supported) - refused if refused < len(supported) else 0,
         assigned_task_coverage=_coverage(sitting, worker_id, supported),
         templates=verdicts,
+        cores=sitting.desk.state.cores,
+        whole_credit=whole,
     )
 
 
@@ -139,6 +145,13 @@ def _check(request: RegisterWorker) -> None:
             f"max_concurrent_steps is {request.metadata.max_concurrent_steps}; wanted: 1 to "
             f"{CONCURRENCY_MAX}",
         )
+
+
+def _connection_details(request: RegisterWorker) -> dict[str, Any]:
+    """Sessions of one process are known by its instance: at each core it has one."""
+    if request.instance is None:
+        return request.connection_info
+    return {**request.connection_info, "instance": request.instance}
 
 
 def _agree(offered: tuple[str, ...]) -> str:
@@ -212,8 +225,9 @@ def _adopt(
     adopted = batch_store.adopt(sitting.connection, uuids, adopter, now=sitting.now)
     former = {row.batch_id: SessionId(row.former_session_id) for row in adopted}
     held = batch_store.steps_in_flight(sitting.connection, list(former))
-    state = sitting.desk.state
+    state, tuning = sitting.desk.state, sitting.desk.tuning
     sitting.changes.then(lambda: _hand_over(state, session, held, former=former))
+    sitting.changes.then(lambda: discover.watch_adopted(state, tuning, adopted, now=sitting.now))
     return frozenset(former)
 
 
@@ -226,12 +240,16 @@ def _succeed(
     kept: frozenset[BatchId],
 ) -> None:
     """What this very process was sent before, and has not in hand, has not reached it so far."""
-    former = request.former_session_id
-    if former is None or store.worker_of(sitting.connection, former) != worker_id:
-        return
-    known = sitting.desk.state.sessions.get(former)
-    session.succeeded = (former, *(known.succeeded if known else ()))[:SUCCEEDED_MAX]
-    sitting.answers.left.append(Left(session_id=former, never_started=None, kept=kept))
+    own = (request.former_session_id,) if request.former_session_id else ()
+    named = tuple(dict.fromkeys((*own, *request.former_session_ids)))[:SUCCEEDED_MAX]
+    its = store.sessions_of(sitting.connection, worker_id, named) if named else set()
+    former = [each for each in named if each in its]
+    known = (sitting.desk.state.sessions.get(each) for each in former)
+    earlier = [each for one in known if one is not None for each in one.succeeded]
+    session.succeeded = tuple(dict.fromkeys((*former, *earlier)))[:SUCCEEDED_MAX]
+    for each in former:
+        left = Left(session_id=each, never_started=None, kept=kept)
+        sitting.answers.left.append(left)
 
 
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
@@ -263,14 +281,19 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
             hint="register again",
         )
     load, now = max(0, min(request.current_load, 1 << 30)), sitting.now
+    whole = whole_credit(session.concurrency, sitting.desk.tuning.credit_factor)
+    granted = granted_credit(whole, request.credit)
 
     def note() -> None:
+        if session.granted != granted:
+            session.grant(granted, whole=whole)
+            state.next_beats_at = None  # the row says so before it is used
         session.last_heard_at = now
         session.suspect = False
         session.doubted_at = None
         session.load = load
         session.route = asked.route
-        state.beats[session.session_id] = (load, now)
+        state.beats[session.session_id] = store.Beat(load, now, session.credit)
 
     sitting.turn.heard.add(session.session_id)
     delivery.hear(sitting.turn, session, [each.batch_id for each in request.in_hand])
@@ -281,6 +304,7 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
         epoch=state.epoch,
         next_heartbeat_expected_at=(now + timedelta(seconds=beat)).isoformat(),
         subscribed=session.subscribed,
+        cores=state.cores,
     )
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.pipeline import neighbours
-from tasker_zmq.pipeline.inbox import CoreEnded, Received, SubmissionsNotified
+from tasker_zmq.pipeline.inbox import CoreEnded, CoreStarted, Received, SubmissionsNotified
 from tasker_zmq.store import submissions, workers
 from tasker_zmq.store.notifications import listen, wait
 from tasker_zmq.telemetry.events import Event, log
@@ -64,6 +64,6 @@ class Listener(threading.Thread):
             if channel == submissions.CHANNEL:
                 yield SubmissionsNotified()
             elif channel == workers.CORES_CHANNEL:
-                yield CoreEnded()
+                yield CoreStarted() if payload.endswith(workers.STARTED) else CoreEnded()
             elif (told := neighbours.understand(payload, self._core_id)) is not None:
                 yield told

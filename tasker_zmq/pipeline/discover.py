@@ -15,11 +15,13 @@ from tasker_zmq.pipeline.state import CoreState, Sent, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
+from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import schema
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.statements import Row
+from tasker_zmq.store.workers import LivingCore
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
     state.partitions_made_at = now
     worker_store.close_sessions_of(connection, state.core_id, now=now)
     state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
+    state.cores = _addresses(worker_store.living(connection, now=now))
     state.sweep_cursor = step_store.SWEEP_START
     state.next_sweep_at = now
     after = BatchId(0)
@@ -103,8 +106,7 @@ def _watch(state: CoreState, tuning: Tuning, found: _Unsettled, *, now: datetime
     soonest = now + timedelta(seconds=tuning.session_dead_seconds + tuning.timeout_grace_seconds)
     for row in found.batches:
         if row.state in OPEN_BATCH_STATES:
-            deadline = row.created_at + timedelta(seconds=row.timeout_seconds)
-            state.deadlines.put(row.batch_id, max(deadline, soonest))
+            state.deadlines.put(row.batch_id, max(_deadline(row), soonest))
             _former_session(state, SessionId(row.session_id), now)
         else:
             due = now + timedelta(seconds=tuning.completion_grace_seconds)
@@ -112,6 +114,24 @@ def _watch(state: CoreState, tuning: Tuning, found: _Unsettled, *, now: datetime
     for row in found.held:
         sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid)
         state.sessions[row.session_id].take(sent, [row.workflow_step_id])
+
+
+def watch_adopted(
+    state: CoreState, tuning: Tuning, adopted: Sequence[Row], *, now: datetime
+) -> None:
+    """Answer for batches that a worker brought along, those of another core among them."""
+    grace = timedelta(seconds=tuning.completion_grace_seconds)
+    for row in adopted:
+        known = row.batch_id in state.deadlines or row.batch_id in state.unreconciled
+        if not known and row.state in OPEN_BATCH_STATES:
+            state.deadlines.put(row.batch_id, max(_deadline(row), now + grace))
+        elif not known and row.unsettled:
+            state.unreconciled.put(row.batch_id, now + grace)
+
+
+def _deadline(batch: Row) -> datetime:
+    moment: datetime = batch.created_at + timedelta(seconds=batch.timeout_seconds)
+    return moment
 
 
 def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> None:
@@ -157,11 +177,13 @@ def sweep(turn: Turn) -> list[Entry]:
     state, tuning = turn.state, turn.tuning
     if turn.sweep_due or state.next_sweep_at is None or turn.now >= state.next_sweep_at:
         again_at = turn.now
+        cores = worker_store.living(turn.connection, now=turn.now)
+        turn.changes.then(lambda: _note_cores(state, cores))
         if not _succeed_the_dead(turn):
             again_at += timedelta(seconds=tuning.sweep_seconds)
-            ends = worker_store.next_lease_end(turn.connection, but=state.core_id, now=turn.now)
-            again_at = min(again_at, ends or again_at)
-            if ends is not None:
+            ends = [each.lease_expires_at for each in cores if each.core_id != state.core_id]
+            again_at = min([again_at, *ends])
+            if ends:
                 _sweep_beside_others(turn)
         turn.changes.then(lambda: _swept(state, again_at))
     cursor = state.sweep_cursor
@@ -181,6 +203,19 @@ def sweep(turn: Turn) -> list[Entry]:
     next_page_at = turn.now + FULL_PAGE_EVERY if full else None
     turn.changes.then(lambda: _turn_page(state, page.cursor, next_page_at))
     return advance.entries(turn, page.ready)
+
+
+def _note_cores(state: CoreState, cores: Sequence[LivingCore]) -> None:
+    state.cores = _addresses(cores)
+
+
+def _addresses(cores: Sequence[LivingCore]) -> tuple[CoreAddress, ...]:
+    """Of those that said where they are."""
+    return tuple(
+        CoreAddress(core_id=each.core_id, commands=each.commands)
+        for each in cores
+        if each.commands is not None
+    )
 
 
 def _sweep_beside_others(turn: Turn) -> None:

@@ -203,7 +203,7 @@ class Dispatching:
             batch_size=len(steps),
             timeout_seconds=batch_timeout_seconds(
                 step_timeout_seconds=max(step.definition.timeout_seconds for step in steps),
-                steps_ahead=len(session.holding) + len(steps),
+                steps_ahead=len(session.holding) + session.elsewhere + len(steps),
                 concurrency=session.concurrency,
                 grace_seconds=self._turn.tuning.timeout_grace_seconds,
             ),

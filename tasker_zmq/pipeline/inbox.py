@@ -59,6 +59,15 @@ class CoreEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class CoreStarted:
+    """PostgreSQL says that another core has begun."""
+
+    @property
+    def size(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
 class StepsReady:
     """Another core says that in these tasks of this one there are steps to be sent."""
 
@@ -75,6 +84,7 @@ Received = (
     | SubscriptionSeen
     | SubmissionsNotified
     | CoreEnded
+    | CoreStarted
     | StepsReady
 )
 

@@ -17,6 +17,7 @@ from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.ledger import DeadLetterRow
+from tasker_zmq.store.statements import Row
 from tasker_zmq.store.steps import Move
 
 
@@ -53,7 +54,7 @@ class Recovering:
         """
         self._applying = Applying(self._turn)
         findings = self._applying.findings
-        findings.views.load(batch_store.expired(self._turn.connection, self._ours(batch_ids)))
+        findings.views.load(self._ours(batch_ids))
         reason = "no result came before the batch's deadline"
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
@@ -75,7 +76,7 @@ class Recovering:
         """Batches whose session is gone: steps `never_started` (None: all) are not charged."""
         self._applying = Applying(self._turn)
         findings = self._applying.findings
-        findings.views.load(batch_store.expired(self._turn.connection, self._ours(batch_ids)))
+        findings.views.load(self._ours(batch_ids))
         for batch in findings.views.batches.values():
             for step in _held(findings, batch):
                 never = never_started is None or step.step_id in never_started
@@ -83,13 +84,14 @@ class Recovering:
             self._end(batch, BatchEvent.ORPHAN, findings)
         return findings
 
-    def _ours(self, batch_ids: Sequence[BatchId]) -> list[BatchId]:
+    def _ours(self, batch_ids: Sequence[BatchId]) -> list[Row]:
         """Without those that another core took over, or adopted with their worker, meanwhile."""
         state = self._turn.state
-        ours = batch_store.of_core(self._turn.connection, batch_ids, core_id=state.core_id)
-        for batch_id in set(batch_ids) - ours:
+        loaded = batch_store.expired(self._turn.connection, sorted(batch_ids))
+        ours = [row for row in loaded if row.core_id == state.core_id]
+        for batch_id in set(batch_ids) - {row.batch_id for row in ours}:
             self._turn.changes.then(partial(state.deadlines.drop, batch_id))
-        return sorted(ours)
+        return ours
 
     def _fail(self, step: StepView, error: StepError) -> None:
         decision = decide_failure(

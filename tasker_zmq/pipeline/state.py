@@ -23,9 +23,11 @@ from tasker_zmq.domain.ids import (
 )
 from tasker_zmq.pipeline.contents import Contents
 from tasker_zmq.pipeline.viable import ViableSteps
+from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store.definitions import Definition, StepDefinition
+from tasker_zmq.store.workers import Beat
 
 LEGACY_SESSION = SessionId("legacy")
 IDS_PER_BLOCK = 1_000
@@ -72,6 +74,8 @@ class Session:
     holding: dict[StepId, BatchId] = field(default_factory=dict)
     sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
+    granted: int | None = None  # the credit that it may shrink to, as steps end
+    elsewhere: int = 0  # steps that its worker may hold of other cores
 
     def can_run(self, handler: HandlerClass) -> bool:
         return self.handlers is None or handler in self.handlers
@@ -92,6 +96,12 @@ class Session:
         """Whether it has ever named this batch: then steps of it may have begun."""
         return batch_id in self.sent and self.sent[batch_id].reached
 
+    def grant(self, credit: int, *, whole: int) -> None:
+        """Let it hold so many steps; what it has already is not taken back."""
+        self.granted = credit
+        self.elsewhere = whole - 1 if credit < whole else 0  # for the shares may just have changed
+        self.credit = max(credit, len(self.holding))
+
     def take(self, sent: Sent, step_ids: Collection[StepId]) -> None:
         """It has these steps of a batch in hand now."""
         kept = self.sent.setdefault(sent.batch_id, sent)
@@ -108,6 +118,8 @@ class Session:
                 sent.unfinished -= 1
                 if not sent.unfinished:
                     del self.sent[batch_id]
+        if self.granted is not None:
+            self.credit = min(self.credit, max(self.granted, len(self.holding)))
 
 
 class Schedule:
@@ -172,7 +184,8 @@ class CoreState:
     submissions_at: datetime | None = None  # when to look for tasks that SQL asked for; None: now
     sweep_cursor: tuple[int, int] | None = None
     next_page_at: datetime | None = None  # of a sweep that found memory full
-    beats: dict[SessionId, tuple[int, datetime]] = field(default_factory=dict)
+    beats: dict[SessionId, Beat] = field(default_factory=dict)
+    cores: tuple[CoreAddress, ...] = ()  # that live, this one among them
     next_beats_at: datetime | None = None
     lease_renewed_at: datetime | None = None
     partitions_made_at: datetime | None = None

@@ -25,6 +25,7 @@ from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
 from tasker_zmq.pipeline.inbox import (
     CoreEnded,
+    CoreStarted,
     Letter,
     Outbox,
     Received,
@@ -117,7 +118,7 @@ class Tick:
             make_uuid=self._make_uuid,
             contents=ContentsOfTurn(self._state.contents),
             submissions_due=self._submissions_due(inbox, now),
-            sweep_due=any(isinstance(each, CoreEnded) for each in inbox),
+            sweep_due=any(isinstance(each, CoreEnded | CoreStarted) for each in inbox),
         )
         turn.changes.then(turn.contents.keep)
         return _Pass(turn).run(inbox, self._answer)

@@ -119,7 +119,7 @@ def _write_beats(turn: Turn) -> None:
 
 
 def _beats_written(
-    state: CoreState, beats: dict[SessionId, tuple[int, datetime]], again_at: datetime
+    state: CoreState, beats: dict[SessionId, worker_store.Beat], again_at: datetime
 ) -> None:
     for session_id, beat in beats.items():
         if state.beats.get(session_id) == beat:

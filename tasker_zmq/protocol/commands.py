@@ -118,6 +118,9 @@ class RegisterWorker(msgspec.Struct, frozen=True, kw_only=True):
     former_session_id: SessionId | None = None  # of this very process; what is not in hand is lost
     in_hand: tuple[InHand, ...] = ()
     confirms_start: bool = False  # it sends ConfirmStart; without it such steps are sent at once
+    former_session_ids: tuple[SessionId, ...] = ()  # of the same process, at cores that are away
+    instance: str | None = None  # a name of this process life: the same at every core
+    credit: int | None = None  # of its whole credit, what it grants to this core; null: all of it
 
 
 class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
@@ -171,6 +174,8 @@ class WorkerRegistered(msgspec.Struct, frozen=True, kw_only=True):
     registered_task_count: int
     assigned_task_coverage: tuple[TaskCoverage, ...] = ()
     templates: tuple[TemplateVerdict, ...] = ()
+    cores: tuple[CoreAddress, ...] = ()
+    whole_credit: int | None = None  # what the worker may hold in all, for it to share out
 
 
 class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,15 +187,20 @@ class WorkerHeartbeat(msgspec.Struct, frozen=True, kw_only=True):
     last_publication: int = 0
     system_stats: msgspec.Raw = EMPTY
     last_command_processed: str | None = None
+    credit: int | None = None  # as in RegisterWorker
 
 
 class HeartbeatReceived(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon's answer to WorkerHeartbeat; `subscribed`: it sees the session's subscription."""
+    """The daemon's answer to WorkerHeartbeat; `subscribed`: it sees the session's subscription.
+
+    `cores` are those that live, this one among them; empty when nothing is known of any.
+    """
 
     core_id: str
     epoch: int
     next_heartbeat_expected_at: str
     subscribed: bool = True
+    cores: tuple[CoreAddress, ...] = ()
 
 
 class WorkerGoodbye(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, text
 
 from tasker_zmq.domain.ids import BatchId, CoreId, RegistrationId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BatchState
 from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.store.statements import Row, rows, run
-from tasker_zmq.store.tables import Batch, Discrepancy
+from tasker_zmq.store.tables import Discrepancy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,7 +126,10 @@ def start(
 
 
 def expired(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:
-    """These batches with all their steps, locked, in the shape of `steps.load_named`."""
+    """These batches with all their steps, locked, in the shape of `steps.load_named`.
+
+    Each with its core, which may have become another while the lock was waited for.
+    """
     return rows(connection, "expired_batches", {"batch_ids": list(batch_ids)})
 
 
@@ -144,14 +147,6 @@ def take_over(
     """Make unsettled batches of dead cores this core's own."""
     values = {"core_id": core_id, "now": now, "at_most": at_most}
     return rows(connection, "take_over_batches", values)
-
-
-def of_core(
-    connection: Connection, batch_ids: Sequence[BatchId], *, core_id: CoreId
-) -> set[BatchId]:
-    """Those of the batches that are this core's."""
-    chosen = select(Batch.batch_id).where(Batch.batch_id.in_(batch_ids), Batch.core_id == core_id)
-    return {BatchId(each) for each in connection.execute(chosen).scalars()}
 
 
 def load_accounts(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:

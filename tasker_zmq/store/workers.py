@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, func, literal, or_, select, text, update
+from sqlalchemy import Connection, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
@@ -13,8 +13,26 @@ from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.statements import run
 from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
 
-CORES_CHANNEL: Final = "tasker_cores"  # of NOTIFY, when a core gives up its work
+CORES_CHANNEL: Final = "tasker_cores"  # of NOTIFY, when a core begins, or gives up its work
+STARTED: Final = " started"  # after the name of one that begins
 _NAME_KEY: Final = "hashtextextended('tasker_zmq core ' || CAST(:core_id AS text), 0)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivingCore:
+    """A core whose lease lives; `commands` is where others reach it, if it said so."""
+
+    core_id: CoreId
+    commands: str | None
+    lease_expires_at: datetime
+
+
+class Beat(NamedTuple):
+    """A session's last sign of life."""
+
+    load: int
+    at: datetime
+    credit: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,11 +129,11 @@ def coverage(
 
 def beat(
     connection: Connection,
-    beats: Mapping[SessionId, tuple[int, datetime]],
+    beats: Mapping[SessionId, Beat],
     *,
     status: str = "healthy",
 ) -> None:
-    """Write the heartbeats that came since the last time: load and moment per session."""
+    """Write the heartbeats that came since the last time."""
     if not beats:
         return
     ordered = sorted(beats.items())
@@ -124,8 +142,9 @@ def beat(
         "record_heartbeats",
         {
             "session_ids": [session_id for session_id, _ in ordered],
-            "loads": [load for _, (load, _) in ordered],
-            "moments": [moment for _, (_, moment) in ordered],
+            "loads": [each.load for _, each in ordered],
+            "moments": [each.at for _, each in ordered],
+            "credits": [each.credit for _, each in ordered],
             "status": status,
         },
     )
@@ -140,10 +159,14 @@ def mark_unhealthy(connection: Connection, session_ids: Sequence[SessionId]) -> 
     )
 
 
-def worker_of(connection: Connection, session_id: SessionId) -> int | None:
-    """The worker that a session was of."""
-    chosen = select(Registration.worker_id).where(Registration.session_id == session_id)
-    return connection.execute(chosen).scalar()
+def sessions_of(
+    connection: Connection, worker_id: int, session_ids: Sequence[SessionId]
+) -> set[SessionId]:
+    """Those of the sessions that were this worker's."""
+    chosen = select(Registration.session_id).where(
+        Registration.session_id.in_(session_ids), Registration.worker_id == worker_id
+    )
+    return {SessionId(each) for each in connection.execute(chosen).scalars()}
 
 
 def close_sessions(
@@ -196,6 +219,8 @@ def start_core(
             where=or_(Core.lease_expires_at <= now, literal(predecessor_gone)),
         ).returning(Core.epoch)
     ).scalar()
+    if epoch is not None:
+        notify(connection, CORES_CHANNEL, f"{core_id}{STARTED}")
     return epoch
 
 
@@ -228,12 +253,14 @@ def renew_core(
     )
 
 
-def next_lease_end(connection: Connection, *, but: CoreId, now: datetime) -> datetime | None:
-    """When the first of the other cores that live will be dead, unless it renews its lease."""
-    chosen = select(func.min(Core.lease_expires_at)).where(
-        Core.core_id != but, Core.lease_expires_at > now
+def living(connection: Connection, *, now: datetime) -> list[LivingCore]:
+    """The cores that live, by name."""
+    commands = Core.endpoints["commands"].astext.label("commands")
+    chosen = select(Core.core_id, commands, Core.lease_expires_at).where(
+        Core.lease_expires_at > now
     )
-    return connection.execute(chosen).scalar()
+    found = connection.execute(chosen.order_by(Core.core_id)).mappings()
+    return [LivingCore(**row) for row in found]
 
 
 def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:

@@ -127,7 +127,7 @@ class World:
             epoch = worker_store.start_core(
                 connection,
                 self.core_id,
-                {},
+                {"commands": f"ipc://{self.core_id}"},
                 now=now,
                 lease_seconds=self.tuning.core_lease_seconds,
             )

@@ -153,6 +153,7 @@ CASES: dict[str, Case] = {
             "session_ids": [f"s{n}" for n in range(1, 11)],
             "loads": ONES,
             "moments": [NOW] * 10,
+            "credits": ONES,
             "status": "healthy",
         }
     ),

@@ -10,4 +10,5 @@ WITH held AS MATERIALIZED (
 UPDATE tasker_step_execution_batches b SET session_id = :session_id,
     registration_id = :registration_id, core_id = :core_id, updated_at = CAST(:now AS timestamptz)
 FROM held WHERE b.batch_id = held.batch_id
-RETURNING b.batch_id, b.batch_uuid::text AS batch_uuid, held.session_id AS former_session_id;
+RETURNING b.batch_id, b.batch_uuid::text AS batch_uuid, held.session_id AS former_session_id,
+    b.state, b.reconciliation_status = 'pending' AS unsettled, b.timeout_seconds, b.created_at;

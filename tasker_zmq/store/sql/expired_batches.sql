@@ -16,7 +16,8 @@ held AS MATERIALIZED (
 SELECT e.batch_uuid::text AS batch_uuid, bs.workflow_step_id AS step_id, e.batch_id,
     e.state AS batch_state, e.batch_size, e.session_id, e.completed_steps, e.failed_steps,
     e.partial_results_received, e.final_completion_received, e.reconciliation_status,
-    e.transitions AS batch_transitions, e.published_at, bs.id AS batch_step_id, h.workflow_step_id,
+    e.transitions AS batch_transitions, e.published_at, e.core_id, bs.id AS batch_step_id,
+    h.workflow_step_id,
     h.task_id, h.named_step_id, h.state AS step_state, h.current_batch_id, h.attempts,
     h.retry_limit, h.retryable, h.losses, h.unheard, bs.confirmed_at,
     task.named_task_id, task.cancelled AS task_cancelled

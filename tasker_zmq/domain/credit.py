@@ -1,0 +1,33 @@
+"""How many steps a worker may hold, and how it shares them out among the cores that send them."""
+
+from collections.abc import Sequence
+
+
+def whole_credit(concurrency: int, factor: float) -> int:
+    """How many steps a worker may hold in all, whoever sent them."""
+    return max(1, round(concurrency * factor))
+
+
+def granted_credit(whole: int, granted: int | None) -> int:
+    """What one core may send of the whole; None: this worker has no other core."""
+    return whole if granted is None else max(1, min(granted, whole))
+
+
+def shares(whole: int, wants: Sequence[int]) -> list[int]:
+    """Share `whole` out among cores that want so much each: at least 1 for everyone.
+
+    Who wants little gets it, and the others get equal parts of the rest; so the sum is at most
+    `max(whole, len(wants))`, and it is all of it when the wants come to as much.
+    """
+    given = [1] * len(wants)
+    left = whole - len(wants)
+    while left > 0:
+        hungry = [place for place, want in enumerate(wants) if want > given[place]]
+        if not hungry:
+            break
+        part, rest = divmod(left, len(hungry))
+        for order, place in enumerate(hungry):
+            more = min(wants[place] - given[place], part + (order < rest))
+            given[place] += more
+            left -= more
+    return given
