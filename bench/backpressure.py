@@ -13,7 +13,8 @@ from sqlalchemy import text
 from bench.chains import CHAIN, one_by_one
 from bench.system import System, WorkerSpec, running
 from tasker_zmq.cli.client import CommandClient
-from tasker_zmq.protocol.commands import InitializeTask, PublishTemplates, TaskRequest
+from tasker_zmq.protocol.commands import PublishTemplates
+from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
 
 SLOW = Path(__file__).with_name("slow.py")
 WIDTH = 500

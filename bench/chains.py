@@ -16,7 +16,8 @@ from sqlalchemy import Connection, text
 from bench.system import System, WorkerSpec, running, wait_until
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import Command, InitializeTask, Payload, TaskRequest
+from tasker_zmq.protocol.commands import Command, Payload
+from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
 
 CHAIN = Path(__file__).with_name("chain.py")
 STEPS = 4

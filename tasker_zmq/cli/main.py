@@ -53,6 +53,9 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
     "chaos": Subcommand(
         "tasker_zmq.cli.chaos:chaos", "Kill and cut off real processes under load; count losses."
     ),
+    "bench": Subcommand(
+        "tasker_zmq.cli.bench:bench", "Measure how fast it is here, and what it costs."
+    ),
     "tasks": Subcommand(
         "tasker_zmq.cli.tasks:tasks", "Submit, list, show, watch and control tasks."
     ),

@@ -29,7 +29,7 @@ from tasker_zmq.domain.graph import sinks
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.states import TaskState
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import InitializeTask, TaskInitialized, TaskRequest
+from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 from tasker_zmq.store.reads import tasks as reads
 from tasker_zmq.store.reads.tasks import TaskFilter
 

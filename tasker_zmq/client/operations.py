@@ -17,15 +17,9 @@ from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.errors import RefusedError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import (
-    GetTask,
-    HealthCheck,
-    InitializeTask,
-    ListTasks,
-    TaskInitialized,
-    TaskRequest,
-)
+from tasker_zmq.protocol.commands import GetTask, HealthCheck, ListTasks
 from tasker_zmq.protocol.control import Controlled, ControlTasks
+from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 
 Result = TypeVar("Result")
 Operation = Generator[Future[Any], Any, Result]

@@ -3,11 +3,26 @@
 import difflib
 from collections.abc import Sequence
 
+from tasker_zmq.commands import envelope
 from tasker_zmq.commands.answered import Answered
 from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.initializing import initialize_tasks
-from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, refuse, success
-from tasker_zmq.commands.router import INITIALIZE_TASK, ROUTES, Lane, Route, command_type
+from tasker_zmq.commands.replies import (
+    Answerer,
+    Asked,
+    CommandRefusedError,
+    refusal,
+    refuse,
+    success,
+)
+from tasker_zmq.commands.router import (
+    INITIALIZE_TASK,
+    ROUTES,
+    Lane,
+    Route,
+    command_type,
+    elsewhere,
+)
 from tasker_zmq.commands.submitting import take_submissions
 from tasker_zmq.errors import ProtocolError, TaskerError
 from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand
@@ -16,27 +31,39 @@ from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.limits import WireLimits
 
+Read = tuple[Route, Asked]
 
-def read(
-    received: ReceivedCommand, limits: WireLimits, *, core_id: str
-) -> tuple[Route, Asked] | Letter:
-    """A command with its route; or, for bytes that make none, the letter that says so."""
+
+def read(received: ReceivedCommand, limits: WireLimits, *, by: Answerer) -> Read | Letter:
+    """A command with its route; or, for what cannot be carried out, the letter that says so."""
     try:
         command = codec.decode_command(received.body, limits)
     except ProtocolError as error:
         refused = CommandRefusedError(error.reason, f"this is no command: {error.detail}")
-        return refuse(received.route, None, refused, core_id=core_id)
-    route = ROUTES.get(command_type(command.command_type))
+        return refuse(received.route, None, refused, by=by)
+    asked = Asked(received.route, command, received.received_at)
+    target = command.metadata.target
+    try:
+        route = _route(command.command_type)
+        envelope.check(command)
+    except CommandRefusedError as error:
+        return refusal(asked, error, by=by)
+    if target is not None and not envelope.is_for(target, by.core_id):
+        return elsewhere(target, now=by.at), asked
+    return route, asked
+
+
+def _route(word: str) -> Route:
+    route = ROUTES.get(command_type(word))
     if route is None:
         # A word may be a megabyte: no more of it is compared than a name has.
-        near = difflib.get_close_matches(command.command_type[:60], ROUTES, n=1, cutoff=0.4)
-        refused = CommandRefusedError(
+        near = difflib.get_close_matches(word[:60], ROUTES, n=1, cutoff=0.4)
+        raise CommandRefusedError(
             "unknown_command",
-            f"no command '{command.command_type[:60]}'",
+            f"no command '{word[:60]}'",
             hint=f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(ROUTES)),
         )
-        return refuse(received.route, command, refused, core_id=core_id)
-    return route, Asked(received.route, command)
+    return route
 
 
 class Answering:
@@ -49,11 +76,10 @@ class Answering:
     def __call__(self, turn: Turn, received: Sequence[ReceivedCommand]) -> Answers:
         answers = Answers()
         sitting = Sitting(self._desk, turn, answers)
-        core_id = self._desk.state.core_id
         to_initialize: list[Asked] = []
         fresh: dict[str, bytes] = {}
         for each in received:
-            found = read(each, self._desk.tuning.limits, core_id=core_id)
+            found = read(each, self._desk.tuning.limits, by=sitting.answerer)
             if isinstance(found, Letter):
                 answers.letters.append(found)
                 continue
@@ -73,32 +99,28 @@ class Answering:
     def _answer(
         self, sitting: Sitting, route: Route, asked: Asked, *, fresh: dict[str, bytes]
     ) -> Letter:
-        core_id, command_id = self._desk.state.core_id, asked.command.command_id
+        command_id = asked.command.command_id
         answered = fresh.get(command_id) or self._answered.get(command_id)
         if route.once and answered is not None:
             return Letter(asked.route, answered)
         try:
-            data = codec.decode_data(asked.command.payload.data, route.payload)
-            reply = route.handle(sitting, asked, data)
+            envelope.refuse_overdue(asked, sitting.now)
+            reply = route.handle(sitting, asked, envelope.payload_of(asked, route.payload))
         except CommandRefusedError as error:
-            return refusal(asked, error, core_id=core_id)
-        except ProtocolError as error:
-            return refusal(asked, CommandRefusedError("invalid", error.detail), core_id=core_id)
-        letter = success(asked, route.reply_type, reply, core_id=core_id)
+            return refusal(asked, error, by=sitting.answerer)
+        letter = success(asked, route.reply_type, reply, by=sitting.answerer)
         if route.once:
             fresh[command_id] = letter.body
         return letter
 
 
-def answer_question(route: Route, asked: Asked, at_hand: object, *, core_id: str) -> Letter:
+def answer_question(route: Route, asked: Asked, at_hand: object, *, by: Answerer) -> Letter:
     """The reader and snapshot lanes: `at_hand` is a connection or a snapshot."""
     try:
-        data = codec.decode_data(asked.command.payload.data, route.payload)
-        reply = route.handle(at_hand, data)
+        envelope.refuse_overdue(asked, by.at)
+        reply = route.handle(at_hand, envelope.payload_of(asked, route.payload))
     except CommandRefusedError as error:
-        return refusal(asked, error, core_id=core_id)
-    except ProtocolError as error:
-        return refusal(asked, CommandRefusedError("invalid", error.detail), core_id=core_id)
+        return refusal(asked, error, by=by)
     except TaskerError as error:
-        return refusal(asked, CommandRefusedError("refused", str(error)), core_id=core_id)
-    return success(asked, route.reply_type, reply, core_id=core_id)
+        return refusal(asked, CommandRefusedError("refused", str(error)), by=by)
+    return success(asked, route.reply_type, reply, by=by)

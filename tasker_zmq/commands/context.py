@@ -5,6 +5,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from tasker_zmq.commands.replies import Answerer
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
@@ -62,3 +63,7 @@ class Sitting:
     @property
     def now(self) -> datetime:
         return self.turn.now
+
+    @property
+    def answerer(self) -> Answerer:
+        return Answerer(self.desk.state.core_id, self.turn.now)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 
 import orjson
 
+from tasker_zmq.commands import envelope
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.fitting import check_fit
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
 from tasker_zmq.domain.ids import TaskId
-from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import (
+from tasker_zmq.protocol.tasks import (
     GraphEdge,
     InitializeTask,
     TaskInitialized,
@@ -26,7 +25,6 @@ from tasker_zmq.store.steps import NewTask
 
 REPLY = "TaskInitialized"
 IDENTITY_LENGTH_MAX = 500  # an index entry holds no more than 2,704 bytes
-PRIORITY_MAX = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -43,10 +41,9 @@ def initialize_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
     for each in asked:
         try:
             _check_open(sitting)
-            request = codec.decode_data(each.command.payload.data, InitializeTask).task_request
+            envelope.refuse_overdue(each, sitting.now)
+            request = envelope.payload_of(each, InitializeTask).task_request
             wanted.append(_check(sitting, each, request))
-        except ProtocolError as error:
-            _refuse(sitting, each, CommandRefusedError("invalid", str(error)))
         except CommandRefusedError as error:
             _refuse(sitting, each, error)
     if wanted:
@@ -61,7 +58,7 @@ def _check_open(sitting: Sitting) -> None:
 
 
 def _refuse(sitting: Sitting, asked: Asked, error: CommandRefusedError) -> None:
-    sitting.answers.letters.append(refusal(asked, error, core_id=sitting.desk.state.core_id))
+    sitting.answers.letters.append(refusal(asked, error, by=sitting.answerer))
 
 
 def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
@@ -76,20 +73,19 @@ def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
             f"the identity (or, without one, the command_id) has {len(identity)} characters; at "
             f"most {IDENTITY_LENGTH_MAX} make one",
         )
-    if abs(request.priority) > PRIORITY_MAX:
-        raise CommandRefusedError(
-            "invalid",
-            f"the priority is {request.priority}; wanted: -{PRIORITY_MAX} to {PRIORITY_MAX}",
-        )
+    priority = envelope.number_of(request.priority)
+    if priority is None:
+        priority = envelope.given_priority(asked.command) or 0
     task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
     task = NewTask(
         task_id=TaskId(task_id),
         named_task_id=definition.named_task_id,
+        step_count=len(definition.steps),
         context=context.decode(),
         identity=identity,
-        priority=request.priority,
+        priority=priority,
         tags=orjson.dumps(request.tags).decode(),
-        initiator=request.initiator or _source(asked),
+        initiator=request.initiator or envelope.initiator(asked),
         source_system=request.source_system,
         reason=request.reason,
         correlation_id=request.correlation_id or asked.command.correlation_id,
@@ -97,13 +93,14 @@ def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
     return _Wanted(asked, definition, identity, task)
 
 
-def _source(asked: Asked) -> str | None:
-    source = asked.command.metadata.source
-    return source.id if source else None
-
-
 def find(sitting: Sitting, request: TaskRequest) -> Definition:
     """The definition that a request names; the newest version when it names none."""
+    if not request.namespace:
+        raise CommandRefusedError(
+            "invalid",
+            "the task_request names no namespace",
+            hint="give task_request.namespace, or metadata.namespace",
+        )
     key = (request.namespace, request.name, request.version or "")
     if key in sitting.found:
         return sitting.found[key]
@@ -139,11 +136,11 @@ def _check_context(context: bytes, definition: Definition) -> None:
 
 
 def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
+    tasks = [each.task for each in wanted]
+    state = sitting.desk.state
+    step_ids = state.take_step_ids(sitting.connection, tasks)
     created = step_store.create(
-        sitting.connection,
-        [each.task for each in wanted],
-        core_id=sitting.desk.state.core_id,
-        now=sitting.now,
+        sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
     )
     sitting.answers.ready += created.ready
     for each in wanted:
@@ -170,9 +167,7 @@ def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
             step_count=len(each.definition.steps),
             workflow_graph=graph(each.definition),
         )
-        sitting.answers.letters.append(
-            success(each.asked, REPLY, reply, core_id=sitting.desk.state.core_id)
-        )
+        sitting.answers.letters.append(success(each.asked, REPLY, reply, by=sitting.answerer))
 
 
 def graph(definition: Definition) -> WorkflowGraph:

@@ -1,7 +1,10 @@
 """Replies: the envelope around an answer or a refusal."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
+
+import msgspec
 
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.pipeline.inbox import Letter
@@ -15,43 +18,70 @@ from tasker_zmq.protocol.commands import (
     Payload,
     Peer,
 )
+from tasker_zmq.protocol.envelope import CoreAddress
+
+CORE = "core"
 
 
 class CommandRefusedError(TaskerError):
-    """A command is refused; `code` is a stable word, `hint` says what to do."""
+    """A command is refused; `code` is a stable word, `hint` says what to do.
 
-    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+    `core` is who would carry it out.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, hint: str = "", core: CoreAddress | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.hint = hint
+        self.core = core
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A command with the way back to who asked."""
+    """A command with the way back to who asked, and when it came."""
 
     route: tuple[bytes, ...]
     command: Command
+    received_at: datetime | None = None
 
 
-def success(asked: Asked, reply_type: str, data: Any, *, core_id: str) -> Letter:
+@dataclass(frozen=True)
+class Answerer:
+    """Who answers, and when."""
+
+    core_id: str
+    at: datetime
+
+
+def success(asked: Asked, reply_type: str, data: Any, *, by: Answerer) -> Letter:
     """The answer to a command that was carried out."""
     payload = Payload(type=SUCCESS, data=codec.raw(data))
-    return _letter(asked.route, asked.command, reply_type, payload=payload, core_id=core_id)
+    return _letter(asked.route, asked.command, reply_type, payload=payload, by=by)
 
 
-def refusal(asked: Asked, error: CommandRefusedError, *, core_id: str) -> Letter:
+def refusal(asked: Asked, error: CommandRefusedError, *, by: Answerer) -> Letter:
     """The answer to a command that was not."""
-    return refuse(asked.route, asked.command, error, core_id=core_id)
+    return refuse(asked.route, asked.command, error, by=by)
 
 
 def refuse(
-    route: tuple[bytes, ...], command: Command | None, error: CommandRefusedError, *, core_id: str
+    route: tuple[bytes, ...],
+    command: Command | None,
+    error: CommandRefusedError,
+    *,
+    by: Answerer,
 ) -> Letter:
     """The answer to a command that was not carried out, or to bytes that made none."""
-    data = ErrorData(code=error.code, message=str(error), hint=error.hint)
+    data = ErrorData(
+        code=error.code,
+        message=str(error),
+        hint=error.hint,
+        core=msgspec.UNSET if error.core is None else error.core,
+    )
     payload = Payload(type=ERROR, data=codec.raw(data))
-    return _letter(route, command, "Error", payload=payload, core_id=core_id)
+    return _letter(route, command, "Error", payload=payload, by=by)
 
 
 def _letter(
@@ -60,14 +90,16 @@ def _letter(
     reply_type: str,
     *,
     payload: Payload,
-    core_id: str,
+    by: Answerer,
 ) -> Letter:
     asked_id = command.command_id if command else ""
     reply = Command(
         command_type=reply_type,
         command_id=f"re-{asked_id}",
         correlation_id=asked_id or None,
-        metadata=CommandMetadata(source=Peer(type="tasker-zmq", id=core_id)),
+        metadata=CommandMetadata(
+            timestamp=by.at.isoformat(), source=Peer(type=CORE, id=by.core_id)
+        ),
         payload=payload,
     )
     return Letter(route, codec.encode(reply))

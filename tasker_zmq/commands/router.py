@@ -2,14 +2,27 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import Any, Final
 
-from tasker_zmq.commands import controlling, deciding, publishing, questions, workers
+import msgspec
+from sqlalchemy import Connection
+
+from tasker_zmq.commands import (
+    controlling,
+    deciding,
+    envelope,
+    publishing,
+    questions,
+    workers,
+)
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
 from tasker_zmq.protocol import commands as payloads
-from tasker_zmq.protocol import control
+from tasker_zmq.protocol import control, tasks
+from tasker_zmq.protocol.commands import Peer
 
 
 class Lane(StrEnum):
@@ -47,11 +60,9 @@ INITIALIZE_TASK: Final = "InitializeTask"
 CONTROLLED: Final = "Controlled"
 
 ROUTES: Final[Mapping[str, Route]] = {
-    INITIALIZE_TASK: Route(
-        Lane.ENGINE_LATER, payloads.InitializeTask, "TaskInitialized", _together
-    ),
+    INITIALIZE_TASK: Route(Lane.ENGINE_LATER, tasks.InitializeTask, "TaskInitialized", _together),
     "PublishTemplates": Route(
-        Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish
+        Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish, once=True
     ),
     "RegisterWorker": Route(
         Lane.ENGINE, payloads.RegisterWorker, "WorkerRegistered", workers.register_worker, once=True
@@ -69,10 +80,18 @@ ROUTES: Final[Mapping[str, Route]] = {
     ),
     "ListTasks": Route(Lane.READER, payloads.ListTasks, "Tasks", questions.list_tasks),
     "ControlSteps": Route(
-        Lane.ENGINE_LATER, control.ControlSteps, CONTROLLED, controlling.control_steps
+        Lane.ENGINE_LATER,
+        control.ControlSteps,
+        CONTROLLED,
+        controlling.control_steps,
+        once=True,
     ),
     "ControlTasks": Route(
-        Lane.ENGINE_LATER, control.ControlTasks, CONTROLLED, controlling.control_tasks
+        Lane.ENGINE_LATER,
+        control.ControlTasks,
+        CONTROLLED,
+        controlling.control_tasks,
+        once=True,
     ),
     "DecideDeadLetters": Route(
         Lane.ENGINE_LATER,
@@ -88,3 +107,13 @@ ROUTES: Final[Mapping[str, Route]] = {
 def command_type(word: str) -> str:
     """`register_worker`, as some seed clients write it, is `RegisterWorker`."""
     return "".join(part.capitalize() for part in word.split("_")) if "_" in word else word
+
+
+def elsewhere(target: Peer, *, now: datetime) -> Route:
+    """What is meant for another core: a reader looks up where that one is."""
+    handle = partial(_elsewhere, target=target, now=now)
+    return Route(Lane.READER, msgspec.Raw, "Error", handle)
+
+
+def _elsewhere(connection: Connection, _content: object, *, target: Peer, now: datetime) -> None:
+    envelope.refuse_elsewhere(connection, target, now=now)

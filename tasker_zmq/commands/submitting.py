@@ -90,6 +90,7 @@ def _create(sitting: Sitting, wanted: Sequence[Row]) -> frozenset[TaskId]:
         NewTask(
             task_id=TaskId(row.task_id),
             named_task_id=NamedTaskId(row.named_task_id),
+            step_count=row.step_count,
             context=row.context,
             identity=row.identity,
             priority=row.priority,
@@ -101,8 +102,11 @@ def _create(sitting: Sitting, wanted: Sequence[Row]) -> frozenset[TaskId]:
         )
         for row in wanted
     ]
-    core_id = sitting.desk.state.core_id
-    created = step_store.create(sitting.connection, tasks, core_id=core_id, now=sitting.now)
+    state = sitting.desk.state
+    step_ids = state.take_step_ids(sitting.connection, tasks)
+    created = step_store.create(
+        sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
+    )
     sitting.answers.ready += created.ready
     for task in tasks:
         if task.task_id in created.task_ids:

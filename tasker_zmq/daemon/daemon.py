@@ -225,6 +225,7 @@ class Daemon:
             reading,
             threads=settings.readers.threads,
             core_id=settings.core_id,
+            clock=self._clock,
             send=self._send_letter,
         )
         self._front = FrontDesk(
@@ -236,6 +237,7 @@ class Daemon:
             ),
             limits=limits_of(settings),
             core_id=settings.core_id,
+            clock=self._clock,
             send=self._send_letter,
             legacy_workers=settings.dispatch.legacy_workers,
         )

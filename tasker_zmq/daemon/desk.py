@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question, read
+from tasker_zmq.commands.envelope import line
+from tasker_zmq.commands.replies import Answerer
 from tasker_zmq.commands.router import Lane
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
@@ -48,6 +51,7 @@ class FrontDesk(Receiver):
         *,
         limits: WireLimits,
         core_id: str,
+        clock: Clock,
         send: Callable[[Letter], None],
         legacy_workers: bool,
     ) -> None:
@@ -57,6 +61,7 @@ class FrontDesk(Receiver):
         self._trail = lanes.trail
         self._limits = limits
         self._core_id = core_id
+        self._clock = clock
         self._send = send
         self._legacy_workers = legacy_workers
         self._legacy_subscribers = 0
@@ -71,18 +76,21 @@ class FrontDesk(Receiver):
         route, body = tuple(frames[:-1]), frames[-1]
         if not COMMAND_FRAMES_MIN <= len(frames) <= COMMAND_FRAMES_MAX:
             route, body = (frames[0],), b""
-        received = ReceivedCommand(route, body)
-        found = read(received, self._limits, core_id=self._core_id)
+        now = self._clock.now()
+        received, by = ReceivedCommand(route, body, now), Answerer(self._core_id, now)
+        found = read(received, self._limits, by=by)
         if self._trail is not None:
             self._trail.received(received, None if isinstance(found, Letter) else found[1].command)
         if isinstance(found, Letter):
             self._send(found)
-        elif found[0].lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
-            self._mailbox.put(received, later=found[0].lane is Lane.ENGINE_LATER)
+        elif found[0].lane is Lane.ENGINE_LATER:
+            self._mailbox.put(received, later=True, urgency=line(found[1].command))
+        elif found[0].lane is Lane.ENGINE:
+            self._mailbox.put(received)
         elif found[0].lane is Lane.READER:
             self._readers.ask(*found)
         else:
-            self._send(answer_question(*found, self._snapshot(), core_id=self._core_id))
+            self._send(answer_question(*found, self._snapshot(), by=by))
 
     def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
         if topic in LEGACY_WISHES:

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import read
-from tasker_zmq.commands.replies import CommandRefusedError, refusal
+from tasker_zmq.commands.replies import Answerer, CommandRefusedError, refusal
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.pipeline import ledger
@@ -235,14 +235,14 @@ class EngineThread(threading.Thread):
                 step_store.apply(connection, [], received_row, now=self._clock.now())
 
     def _apologise(self, received: ReceivedCommand) -> Letter:
-        core_id = self._state.core_id
-        found = read(received, self._tuning.limits, core_id=core_id)
+        by = Answerer(self._state.core_id, self._clock.now())
+        found = read(received, self._tuning.limits, by=by)
         if isinstance(found, Letter):
             return found
         refused = CommandRefusedError(
             "failed", "the daemon could not carry this out", hint="its log says why"
         )
-        return refusal(found[1], refused, core_id=core_id)
+        return refusal(found[1], refused, by=by)
 
 
 def _first_line(error: Exception) -> str:

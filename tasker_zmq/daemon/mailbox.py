@@ -1,13 +1,15 @@
 """The bounded inbox between the io thread and the engine, in two lanes.
 
 Results and the life of workers come first: a flood of new tasks must not make a healthy worker look
-silent, nor keep finished work waiting.
+silent, nor keep finished work waiting. What comes later waits in lines of its own.
 """
 
 import threading
 import time
 from collections import deque
 
+from tasker_zmq.daemon.line import Lines
+from tasker_zmq.domain.urgency import Urgency
 from tasker_zmq.pipeline.inbox import Received
 
 # The last result of a batch and its completion arrive a moment apart: waiting that moment, once and
@@ -23,7 +25,7 @@ class Mailbox:
         self._messages_max = messages_max
         self._bytes_max = bytes_max
         self._first: deque[Received] = deque()
-        self._later: deque[Received] = deque()
+        self._later = Lines()
         self._bytes = 0
         self._lock = threading.Lock()
         self._filled = threading.Condition(self._lock)
@@ -36,10 +38,15 @@ class Mailbox:
     def room(self) -> bool:
         return len(self) < self._messages_max and self._bytes < self._bytes_max
 
-    def put(self, received: Received, *, later: bool = False) -> None:
+    def put(
+        self, received: Received, *, later: bool = False, urgency: Urgency = Urgency.NORMAL
+    ) -> None:
         with self._filled:
             was_empty = not self._first and not self._later
-            (self._later if later else self._first).append(received)
+            if later:
+                self._later.put(received, urgency)
+            else:
+                self._first.append(received)
             self._bytes += received.size
             if was_empty:
                 self._filled.notify()
@@ -51,7 +58,7 @@ class Mailbox:
             self._filled.notify()
 
     def take(self, first_max: int, later_max: int, timeout_seconds: float) -> list[Received]:
-        """What has come, oldest first in each lane; waits up to `timeout_seconds` for the first."""
+        """What has come, oldest first in each line; waits up to `timeout_seconds` for the first."""
         with self._filled:
             waited = (
                 not self._first and not self._later and not self._kicked and timeout_seconds > 0
@@ -62,7 +69,7 @@ class Mailbox:
             time.sleep(GATHER_SECONDS)
         with self._filled:
             self._kicked = False
-            taken = _take(self._first, first_max) + _take(self._later, later_max)
+            taken = _take(self._first, first_max) + self._later.take(later_max)
             self._bytes -= sum(each.size for each in taken)
             return taken
 

@@ -7,8 +7,9 @@ from queue import SimpleQueue
 
 from sqlalchemy import Engine, text
 
+from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
-from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
+from tasker_zmq.commands.replies import Answerer, Asked, CommandRefusedError, refusal
 from tasker_zmq.commands.router import Route
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.store.connection import is_away
@@ -25,10 +26,17 @@ class Readers:
     """Answers questions in the order in which they came, `threads` at a time."""
 
     def __init__(
-        self, database: Engine, *, threads: int, core_id: str, send: Callable[[Letter], None]
+        self,
+        database: Engine,
+        *,
+        threads: int,
+        core_id: str,
+        clock: Clock,
+        send: Callable[[Letter], None],
     ) -> None:
         self._database = database
         self._core_id = core_id
+        self._clock = clock
         self._send = send
         self._waiting: SimpleQueue[Question | None] = SimpleQueue()
         self._threads = [
@@ -43,7 +51,7 @@ class Readers:
     def ask(self, route: Route, asked: Asked) -> None:
         if self._waiting.qsize() >= WAITING_MAX:
             refused = CommandRefusedError("busy", f"{WAITING_MAX} questions wait", hint="ask later")
-            self._send(refusal(asked, refused, core_id=self._core_id))
+            self._send(refusal(asked, refused, by=self._answerer()))
             return
         self._waiting.put((route, asked))
 
@@ -61,9 +69,12 @@ class Readers:
         try:
             with self._database.connect() as connection:
                 connection.execute(text("SET TRANSACTION READ ONLY"))
-                return answer_question(route, asked, connection, core_id=self._core_id)
+                return answer_question(route, asked, connection, by=self._answerer())
         except Exception as error:  # noqa: BLE001 - whatever it was, the asker gets an answer
             log(logger, logging.ERROR, Event.TICK_FAILED, error=repr(error)[:300])
             code = "database_away" if is_away(error) else "failed"
             refused = CommandRefusedError(code, "the question could not be answered")
-            return refusal(asked, refused, core_id=self._core_id)
+            return refusal(asked, refused, by=self._answerer())
+
+    def _answerer(self) -> Answerer:
+        return Answerer(self._core_id, self._clock.now())

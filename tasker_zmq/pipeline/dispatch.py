@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain, islice
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
-from tasker_zmq.domain.ids import BatchId, HandlerClass, SessionId
-from tasker_zmq.domain.selection import Candidate, least_loaded
+from tasker_zmq.domain.ids import BatchId
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.pipeline.inbox import Outbox
+from tasker_zmq.pipeline.placing import Placing
 from tasker_zmq.pipeline.requests import Loaded, Request, Sending, load, publication
 from tasker_zmq.pipeline.state import Sent, Session
 from tasker_zmq.pipeline.turn import Turn
@@ -48,6 +47,7 @@ class Dispatching:
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
+        self._placing = Placing(turn)
 
     def run(self, fresh: Sequence[Entry]) -> Dispatched:
         """Send what fits of the waiting steps and of the `fresh` ones; remember the rest."""
@@ -61,7 +61,7 @@ class Dispatching:
             }.values()
         )
         self._turn.changes.then(lambda: viable.add(fresh))
-        chosen = [] if self._turn.state.draining else self._choose(fresh)
+        chosen = [] if self._turn.state.draining else self._placing.choose(fresh)
         if not chosen:
             return Dispatched(Outbox(), [])
         ids = [ready.step_id for ready, _ in chosen]
@@ -119,57 +119,8 @@ class Dispatching:
     def _sweep_again(self) -> None:
         self._turn.state.viable.overflowed = True
 
-    def _choose(self, fresh: Sequence[Entry]) -> list[Entry]:
-        """Steps worth loading: no more per handler than its sessions have room for."""
-        by_handler: dict[HandlerClass, list[Entry]] = {}
-        for entry in fresh:
-            by_handler.setdefault(entry[1].handler_class, []).append(entry)
-        rooms = {session.session_id: session.room for session in self._turn.state.sessions.values()}
-        chosen: list[Entry] = []
-        for handler in dict.fromkeys(chain(self._turn.state.viable.handlers(), by_handler)):
-            able = [session.session_id for session in self._able(handler)]
-            room = sum(rooms[session_id] for session_id in able)
-            left = self._turn.tuning.dispatch_max - len(chosen)
-            waiting = chain(self._turn.state.viable.peek(handler), by_handler.get(handler, ()))
-            wanted = (each for each in waiting if each[0].step_id not in self._turn.settled)
-            picked = list(islice(wanted, max(0, min(room, left))))
-            chosen += picked
-            _spend(rooms, able, len(picked))
-        return chosen
-
-    def _able(self, handler: HandlerClass) -> list[Session]:
-        able = self._turn.state.able(handler)
-        passed_over = self._turn.gone | self._turn.suspect | self._turn.deaf.keys()
-        return [each for each in able if each.session_id not in passed_over]
-
     def _plan(self, steps: Sequence[Loaded]) -> list[_Plan]:
-        # A batch whose worker asks first holds up no step that may begin at once.
-        by_session: dict[tuple[SessionId, bool], list[Loaded]] = {}
-        given: dict[SessionId, int] = {}
-        bytes_given: dict[SessionId, int] = {}
-        by_handler: dict[HandlerClass, list[Loaded]] = {}
-        for step in steps:
-            by_handler.setdefault(step.definition.handler_class, []).append(step)
-        for handler, wanted in by_handler.items():
-            candidates = [
-                Candidate(
-                    key=session.session_id,
-                    holding=len(session.holding) + given.get(session.session_id, 0),
-                    concurrency=session.concurrency,
-                    room=session.room - given.get(session.session_id, 0),
-                )
-                for session in self._able(handler)
-            ]
-            chosen = least_loaded(candidates, len(wanted))
-            for step, session_id in zip(wanted, chosen, strict=False):
-                if session_id not in bytes_given:
-                    bytes_given[session_id] = self._turn.state.sessions[session_id].size
-                size = bytes_given[session_id]
-                if size and size + step.size > self._turn.tuning.session_bytes_max:
-                    continue  # it waits until the session has finished some of what it has
-                bytes_given[session_id] = size + step.size
-                by_session.setdefault((session_id, step.once), []).append(step)
-                given[session_id] = given.get(session_id, 0) + 1
+        by_session = self._placing.assign(steps)
         packed = [
             (self._turn.state.sessions[session_id], batch)
             for (session_id, _), given_steps in by_session.items()
@@ -295,11 +246,3 @@ def oversized_moves(
             )
         )
     return moves, letters
-
-
-def _spend(rooms: dict[SessionId, int], able: Sequence[SessionId], steps: int) -> None:
-    """Take `steps` places from the sessions, so that two handlers do not count one place twice."""
-    for session_id in able:
-        spent = min(steps, rooms[session_id])
-        rooms[session_id] -= spent
-        steps -= spent

@@ -1,6 +1,7 @@
 """What a tick is given and what it wants sent after the commit."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from tasker_zmq.domain.ids import BatchId, TaskId
 
@@ -22,6 +23,7 @@ class ReceivedCommand:
 
     route: tuple[bytes, ...]
     body: bytes
+    received_at: datetime | None = None
 
     @property
     def size(self) -> int:

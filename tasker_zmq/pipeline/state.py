@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from tasker_zmq.domain.fairness import Turns
 from tasker_zmq.domain.ids import (
     BatchId,
     CoreId,
@@ -21,12 +22,15 @@ from tasker_zmq.domain.ids import (
     SessionId,
     StepId,
 )
+from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 from tasker_zmq.pipeline.contents import Contents
+from tasker_zmq.pipeline.roster import Roster
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store.definitions import Definition, StepDefinition
+from tasker_zmq.store.steps import NewTask
 from tasker_zmq.store.workers import Beat
 
 LEGACY_SESSION = SessionId("legacy")
@@ -56,10 +60,11 @@ class Session:
     registration_id: RegistrationId | None
     worker_name: str
     route: tuple[bytes, ...]
-    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent (legacy)
+    handlers: frozenset[HandlerClass] | None  # None: runs whatever it is sent
     concurrency: int
     credit: int
     last_heard_at: datetime
+    declared: Declared = NOTHING_DECLARED
     confirms_start: bool = False  # it asks before it begins a step that must not run twice
     subscribed: bool = False
     draining: bool = False
@@ -77,7 +82,13 @@ class Session:
     granted: int | None = None  # the credit that it may shrink to, as steps end
     elsewhere: int = 0  # steps that its worker may hold of other cores
 
+    @property
+    def nameless(self) -> bool:
+        """Whether it is the one of workers that only subscribe."""
+        return self.session_id == LEGACY_SESSION
+
     def can_run(self, handler: HandlerClass) -> bool:
+        """Whether it has the handler; whether it takes the named task is for `declared` to say."""
         return self.handlers is None or handler in self.handlers
 
     @property
@@ -173,7 +184,8 @@ class CoreState:
     epoch: int
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
-    sessions: dict[SessionId, Session] = field(default_factory=dict)
+    sessions: Roster = field(default_factory=Roster)
+    turns: Turns = field(default_factory=Turns)  # of namespaces and kinds that wait for room
     subscriptions: dict[bytes, int] = field(default_factory=dict)
     deadlines: Schedule = field(default_factory=Schedule)
     unreconciled: Schedule = field(default_factory=Schedule)
@@ -236,11 +248,10 @@ class CoreState:
     def set_next_retry(self, at: datetime | None) -> None:
         self.next_retry_at = at
 
-    def able(self, handler: HandlerClass) -> list[Session]:
-        """Sessions that can run the handler; the legacy one only when nobody else can."""
-        sessions = [each for each in self.sessions.values() if each.can_run(handler)]
-        known = [each for each in sessions if each.session_id != LEGACY_SESSION]
-        return known or sessions
+    def take_step_ids(self, connection: Connection, tasks: Iterable[NewTask]) -> list[int]:
+        """Fresh ids for the steps of tasks that are to be created."""
+        count = sum(task.step_count for task in tasks)
+        return self.take_ids(connection, "tasker_workflow_steps", "workflow_step_id", count=count)
 
     def take_ids(self, connection: Connection, table: str, column: str, *, count: int) -> list[int]:
         """Fresh ids from a block; those of a tick that is rolled back are gaps: nobody minds."""

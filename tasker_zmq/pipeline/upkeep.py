@@ -189,8 +189,11 @@ def _next_page(state: CoreState, now: datetime) -> datetime | None:
 
 def _may_send(state: CoreState) -> bool:
     """Whether steps wait for which there is room: what the last tick made room for, or left."""
-    waiting = () if state.draining else state.viable.handlers()
-    return any(session.room > 0 for handler in waiting for session in state.able(handler))
+    if state.draining or not state.viable:
+        return False
+    waiting = (state.sessions.able(*each) for each in state.viable.kinds().items())
+    together = {id(able): able for able in waiting}  # many kinds are run by the same sessions
+    return any(session.room > 0 for able in together.values() for session in able.sessions)
 
 
 def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:

@@ -1,12 +1,14 @@
-"""Viable steps that this core holds in memory, by handler and priority.
+"""Viable steps that this core holds in memory, by kind and priority.
 
 A bounded cache: the rows are the truth, and what does not fit is found again by the sweep. It
 spares the database an index on the state of steps, which would be written at every transition.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId, StepId
+from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId, StepId, TaskId
+from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.steps import Crowd, ReadyStep
 
@@ -14,18 +16,20 @@ Entry = tuple[ReadyStep, StepDefinition]
 
 
 class ViableSteps:
-    """First in, first out within a priority; a handler nobody runs delays no other.
+    """First in, first out within a kind and priority; a kind that nobody runs delays no other.
 
-    When there is no room left, a step takes the place of one whose handler has more waiting, or
+    When there is no room left, a step takes the place of one whose kind has more waiting, or
     that is less urgent: who waits for a worker that never comes must not fill all of it.
     """
 
     def __init__(self, *, steps_max: int) -> None:
         self._steps_max = steps_max
-        self._by_handler: dict[HandlerClass, dict[int, dict[StepId, Entry]]] = {}
-        self._places: dict[StepId, tuple[HandlerClass, int]] = {}
-        self._counts: dict[HandlerClass, int] = {}
-        self._definitions: dict[HandlerClass, set[tuple[NamedTaskId, NamedStepId]]] = {}
+        self._by_kind: dict[Kind, dict[int, dict[StepId, Entry]]] = {}
+        self._places: dict[StepId, tuple[Kind, int]] = {}
+        self._counts: dict[Kind, int] = {}
+        self._named_steps: dict[Kind, set[tuple[NamedTaskId, NamedStepId]]] = {}
+        self._tasks: dict[Kind, TaskName] = {}
+        self._pinned: Collection[TaskId] = ()
         self.overflowed = False
 
     def __len__(self) -> int:
@@ -43,26 +47,38 @@ class ViableSteps:
         for ready, definition in entries:
             if ready.step_id in self._places:
                 continue
-            handler = definition.handler_class
+            kind = self.kind_of(ready.task_id, definition)
             if len(self._places) >= self._steps_max:
                 self.overflowed = True
-                if not self._make_room(handler, -ready.priority):
+                if not self._make_room(kind, -ready.priority):
                     continue
-            self._counts[handler] = self._counts.get(handler, 0) + 1
-            of_handler = self._definitions.setdefault(handler, set())
-            of_handler.add((ready.named_task_id, ready.named_step_id))
-            lane = self._by_handler.setdefault(handler, {}).setdefault(-ready.priority, {})
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+            self._tasks.setdefault(kind, definition.named_task)
+            of_kind = self._named_steps.setdefault(kind, set())
+            of_kind.add((ready.named_task_id, ready.named_step_id))
+            lane = self._by_kind.setdefault(kind, {}).setdefault(-ready.priority, {})
             lane[ready.step_id] = (ready, definition)
-            self._places[ready.step_id] = (handler, -ready.priority)
+            self._places[ready.step_id] = (kind, -ready.priority)
 
-    def _make_room(self, handler: HandlerClass, lane: int) -> bool:
-        """Give up one step of the handler with most, or a less urgent one of this handler."""
+    def kind_of(self, task_id: TaskId, definition: StepDefinition) -> Kind:
+        pinned = task_id if self._pinned and task_id in self._pinned else None
+        return Kind(definition.handler_class, definition.named_task_id, pinned)
+
+    def apart(self, entries: Collection[Entry]) -> "ViableSteps":
+        """These steps by the same kinds, but not kept here."""
+        found = ViableSteps(steps_max=len(entries))
+        found.pin(self._pinned)
+        found.add(entries)
+        return found
+
+    def _make_room(self, kind: Kind, lane: int) -> bool:
+        """Give up one step of the kind with most, or a less urgent one of this kind."""
         largest = max(self._counts, key=self._counts.__getitem__)
-        if self._counts[largest] <= self._counts.get(handler, 0) + 1:
-            largest = handler
-        lanes = self._by_handler.get(largest, {})
+        if self._counts[largest] <= self._counts.get(kind, 0) + 1:
+            largest = kind
+        lanes = self._by_kind.get(largest, {})
         worst = max(lanes, default=lane)
-        if not lanes or (largest == handler and worst <= lane):
+        if not lanes or (largest == kind and worst <= lane):
             return False
         self.discard([next(reversed(lanes[worst]))])
         return True
@@ -72,36 +88,56 @@ class ViableSteps:
             place = self._places.pop(step_id, None)
             if place is None:
                 continue
-            handler, lane = place
-            lanes = self._by_handler[handler]
-            self._counts[handler] -= 1
+            kind, lane = place
+            lanes = self._by_kind[kind]
+            self._counts[kind] -= 1
             del lanes[lane][step_id]
             if not lanes[lane]:
                 del lanes[lane]
             if not lanes:
-                del self._by_handler[handler], self._counts[handler], self._definitions[handler]
+                del self._by_kind[kind], self._counts[kind]
+                del self._named_steps[kind], self._tasks[kind]
+
+    def pin(self, task_ids: Collection[TaskId]) -> None:
+        """From now on steps of these tasks are kinds of their own, and those of no others."""
+        if set(task_ids) == set(self._pinned):
+            return
+        entries = [entry for kind in self.kinds() for entry in self.peek(kind)]
+        self.discard([ready.step_id for ready, _ in entries])
+        self._pinned = frozenset(task_ids)
+        self.add(entries)
 
     def crowd(self) -> Crowd | None:
-        """What more of the same would not help: steps of handlers with more than their share."""
+        """What more of the same would not help: steps of kinds with more than their share."""
         share = self._steps_max // (2 * max(1, len(self._counts)))
-        crowded = [handler for handler, count in self._counts.items() if count > share]
+        crowded = [kind for kind, count in self._counts.items() if count > share]
         if not crowded:
             return None
         return Crowd(
-            definitions=frozenset().union(*(self._definitions[each] for each in crowded)),
-            priority=-max(max(self._by_handler[each]) for each in crowded),
+            definitions=frozenset().union(*(self._named_steps[each] for each in crowded)),
+            priority=-max(max(self._by_kind[each]) for each in crowded),
         )
 
-    def handlers(self) -> tuple[HandlerClass, ...]:
-        """Handlers for which steps wait."""
-        return tuple(self._by_handler)
+    def kinds(self) -> Mapping[Kind, TaskName]:
+        """Kinds of which steps wait, with the named task of each."""
+        return self._tasks
 
     def waiting(self) -> dict[HandlerClass, int]:
         """How many steps wait for each handler."""
-        return dict(self._counts)
+        found: Counter[HandlerClass] = Counter()
+        for kind, count in self._counts.items():
+            found[kind.handler_class] += count
+        return dict(found)
 
-    def peek(self, handler: HandlerClass) -> Iterator[Entry]:
-        """Steps for one handler, most urgent first; the caller discards what it sent."""
-        lanes = self._by_handler.get(handler, {})
-        for lane in sorted(lanes):
-            yield from lanes[lane].values()
+    def lanes(self, kind: Kind) -> tuple[int, ...]:
+        """The lanes in which steps of a kind wait: the most urgent has the smallest number."""
+        return tuple(self._by_kind.get(kind, ()))
+
+    def lane(self, kind: Kind, lane: int) -> Iterator[Entry]:
+        """Steps of one kind and priority in their order; the caller discards what it sent."""
+        return iter(self._by_kind.get(kind, {}).get(lane, {}).values())
+
+    def peek(self, kind: Kind) -> Iterator[Entry]:
+        """Steps of one kind, most urgent first."""
+        for lane in sorted(self.lanes(kind)):
+            yield from self.lane(kind, lane)

@@ -260,54 +260,6 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True):
 # What a client asks.
 
 
-class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One task to be created; `identity` makes a repeated submission the same task."""
-
-    namespace: str
-    name: str
-    version: str | None = None  # the newest when left out
-    context: msgspec.Raw = EMPTY
-    identity: str | None = None
-    priority: int = 0
-    tags: tuple[str, ...] = ()
-    initiator: str | None = None
-    source_system: str | None = None
-    reason: str | None = None
-    correlation_id: str | None = None
-
-
-class InitializeTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Create one task."""
-
-    task_request: TaskRequest
-
-
-class GraphEdge(
-    msgspec.Struct, frozen=True, kw_only=True, rename={"from_step": "from", "to_step": "to"}
-):
-    """`to` waits for `from`."""
-
-    from_step: str
-    to_step: str
-
-
-class WorkflowGraph(msgspec.Struct, frozen=True, kw_only=True):
-    """Step names and who waits for whom."""
-
-    steps: tuple[str, ...]
-    edges: tuple[GraphEdge, ...]
-
-
-class TaskInitialized(msgspec.Struct, frozen=True, kw_only=True):
-    """The daemon's answer to InitializeTask; `duplicate`: the task was there already."""
-
-    task_id: TaskId
-    duplicate: bool
-    named_task: str
-    step_count: int
-    workflow_graph: WorkflowGraph
-
-
 class PublishTemplates(msgspec.Struct, frozen=True, kw_only=True):
     """Make these task templates known to the database."""
 

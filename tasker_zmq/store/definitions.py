@@ -6,15 +6,36 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
+from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.template import Backoff, BackoffKind
 from tasker_zmq.store.statements import rows
 from tasker_zmq.store.tables import NamedStep, NamedTask, NamedTaskStep, Namespace, Task
 
 PINNED_COUNT_MAX = 1_000
+
+_WRITE_NAMES = text(
+    "INSERT INTO tasker_named_steps (name, created_at) "
+    "SELECT u.name, :now FROM unnest(CAST(:names AS text[])) AS u(name) "
+    "ON CONFLICT (name) DO NOTHING"
+)
+_STEP_COLUMNS = """position, handler_class, handler_config, depends_on, parent_positions, is_leaf,
+    retryable, retry_limit, backoff, backoff_base_ms, backoff_ceiling_ms, timeout_seconds,
+    confirm_start"""
+_WRITE_STEPS = text(
+    f"""INSERT INTO tasker_named_tasks_named_steps
+    (named_task_id, named_step_id, {_STEP_COLUMNS})
+SELECT :named_task_id, n.named_step_id, {_STEP_COLUMNS}
+FROM jsonb_to_recordset(CAST(:steps AS jsonb)) AS u(
+    name text, position integer, handler_class text, handler_config jsonb, depends_on text[],
+    parent_positions integer[], is_leaf boolean, retryable boolean, retry_limit integer,
+    backoff text, backoff_base_ms integer, backoff_ceiling_ms integer,
+    timeout_seconds double precision, confirm_start boolean
+) JOIN tasker_named_steps n USING (name)"""  # noqa: S608 - the columns are ours
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +43,7 @@ class StepDefinition:
     """A step of a named task as dispatch and retry need it; `handler_config` is JSON text."""
 
     named_task_id: NamedTaskId
+    named_task: TaskName
     named_step_id: NamedStepId
     name: str
     handler_class: HandlerClass
@@ -106,6 +128,7 @@ def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:
         .where(NamedTaskStep.named_task_id == named_task_id)
         .order_by(NamedTaskStep.position)
     )
+    name = TaskName(task.namespace, task.name, task.version)
     return Definition(
         named_task_id=named_task_id,
         namespace=task.namespace,
@@ -113,13 +136,14 @@ def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:
         version=task.version,
         template_digest=task.template_digest,
         input_schema=task.input_schema,
-        steps=tuple(_step(row) for row in steps),
+        steps=tuple(_step(row, name) for row in steps),
     )
 
 
-def _step(row: Any) -> StepDefinition:
+def _step(row: Any, named_task: TaskName) -> StepDefinition:
     return StepDefinition(
         named_task_id=row.named_task_id,
+        named_task=named_task,
         named_step_id=row.named_step_id,
         name=row.name,
         handler_class=HandlerClass(row.handler_class),
@@ -224,28 +248,18 @@ def _write_steps(
     *,
     now: datetime,
 ) -> None:
-    connection.execute(
-        insert(NamedStep).on_conflict_do_nothing(index_elements=["name"]),
-        [{"name": step.name, "created_at": now} for step in steps],
-    )
-    ids = {
-        row.name: row.named_step_id
-        for row in connection.execute(
-            select(NamedStep.name, NamedStep.named_step_id).where(
-                NamedStep.name.in_([step.name for step in steps])
-            )
-        )
-    }
-    connection.execute(
-        insert(NamedTaskStep),
-        [
-            {
-                "named_task_id": named_task_id,
-                "named_step_id": ids[step.name],
-                "position": step.position,
-                "is_leaf": step.is_leaf,
-                **step.values,
-            }
-            for step in steps
-        ],
-    )
+    """All rows in two statements: a template may have thousands of steps."""
+    positions = {step.name: step.position for step in steps}
+    given = [
+        {
+            "name": step.name,
+            "position": step.position,
+            "is_leaf": step.is_leaf,
+            "parent_positions": [positions[parent] for parent in step.values["depends_on"]],
+            **step.values,
+        }
+        for step in steps
+    ]
+    connection.execute(_WRITE_NAMES, {"names": sorted(positions), "now": now})
+    values = {"named_task_id": named_task_id, "steps": orjson.dumps(given).decode()}
+    connection.execute(_WRITE_STEPS, values)

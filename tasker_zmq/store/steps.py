@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, text
@@ -61,10 +62,11 @@ class Moved:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewTask:
-    """A task to be created; `context` is JSON text."""
+    """A task to be created, with `step_count` steps; `context` is JSON text."""
 
     task_id: TaskId
     named_task_id: NamedTaskId
+    step_count: int
     context: str
     identity: str | None
     priority: int
@@ -213,9 +215,19 @@ def fail_tasks(connection: Connection, task_ids: Sequence[TaskId], *, now: datet
 
 
 def create(
-    connection: Connection, tasks: Sequence[NewTask], *, core_id: CoreId, now: datetime
+    connection: Connection,
+    tasks: Sequence[NewTask],
+    step_ids: Sequence[int],
+    *,
+    core_id: CoreId,
+    now: datetime,
 ) -> Created:
-    """Create the tasks whose identity is free, owned by this core."""
+    """Create the tasks whose identity is free, owned by this core.
+
+    `step_ids` are fresh ids for the steps of all of them; those of a task that is not created are
+    gaps.
+    """
+    tasks = sorted(tasks, key=lambda task: task.task_id)
     returned = rows(
         connection,
         "create_tasks",
@@ -230,6 +242,8 @@ def create(
             "source_systems": [task.source_system for task in tasks],
             "reasons": [task.reason for task in tasks],
             "correlation_ids": [task.correlation_id for task in tasks],
+            "offsets": list(accumulate((task.step_count for task in tasks), initial=0))[:-1],
+            "step_ids": list(step_ids),
             "core_id": core_id,
             "now": now,
         },

@@ -263,6 +263,14 @@ def living(connection: Connection, *, now: datetime) -> list[LivingCore]:
     return [LivingCore(**row) for row in found]
 
 
+def living_cores(connection: Connection, *, now: datetime) -> dict[str, str]:
+    """The cores that run, each with the address at which it takes commands."""
+    chosen = select(Core.core_id, Core.endpoints).where(Core.lease_expires_at > now)
+    return {
+        row.core_id: str(row.endpoints.get("commands", "")) for row in connection.execute(chosen)
+    }
+
+
 def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:
     """Give the name back at once: nobody need wait for the lease, and other cores are told."""
     notify(connection, CORES_CHANNEL, core_id)

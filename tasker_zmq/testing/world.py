@@ -40,12 +40,12 @@ from tasker_zmq.protocol.commands import (
     PublishTemplates,
     RegisterWorker,
     ResultsRecorded,
-    TaskInitialized,
     WorkerHeartbeat,
     WorkerMetadata,
     WorkerRegistered,
 )
 from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.protocol.tasks import TaskInitialized
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.testing.clock import ManualClock
 from tasker_zmq.testing.simulated_worker import Handler, SimulatedWorker, Word

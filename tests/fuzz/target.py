@@ -14,7 +14,7 @@ import orjson
 from tasker_zmq.commands.router import ROUTES
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.pipeline import ledger
-from tasker_zmq.protocol import codec, commands, control
+from tasker_zmq.protocol import codec, commands, control, tasks
 from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import BatchError, StepBatch
@@ -37,7 +37,7 @@ PAYLOADS: Final[Mapping[str, type[Any]]] = {
             commands.ResultsRecorded,
             commands.CancelSteps,
             commands.Ping,
-            commands.TaskInitialized,
+            tasks.TaskInitialized,
             commands.TemplatesPublished,
             control.Controlled,
             commands.ErrorData,

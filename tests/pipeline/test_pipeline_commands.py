@@ -149,7 +149,7 @@ def test_an_escaped_backslash_before_u0000_is_no_nul(world: World) -> None:
         ({"identity": "x" * 501}, "identity"),
         ({"priority": 1 << 31}, "priority"),
         ({"priority": -(1 << 31)}, "priority"),
-        ({"priority": "high"}, "priority"),
+        ({"priority": "hihg"}, "priority"),
         ({"tags": "a"}, "tags"),
         ({"identity": 7}, "identity"),
     ],

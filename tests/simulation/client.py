@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import SUCCESS, Command, Payload, TaskInitialized
+from tasker_zmq.protocol.commands import SUCCESS, Command, Payload
+from tasker_zmq.protocol.tasks import TaskInitialized
 from tests.simulation.network import Link
 from tests.simulation.timeline import ViolationError
 

@@ -146,6 +146,7 @@ class Core:
             lanes,
             limits=LIMITS,
             core_id=self.world.core_id,
+            clock=self.clock,
             send=self._send_letter,
             legacy_workers=True,
         )

@@ -121,6 +121,8 @@ CASES: dict[str, Case] = {
         values={
             "task_ids": NEW,
             "named_task_ids": ONES,
+            "offsets": [volume.STEPS * n for n in range(10)],
+            "step_ids": [10_000_000 + n for n in range(10 * volume.STEPS)],
             "contexts": ["{}"] * 10,
             "identities": ["identity7", *(f"new{n}" for n in range(9))],
             "priorities": [0] * 10,

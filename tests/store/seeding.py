@@ -93,6 +93,7 @@ class Story:
         task = NewTask(
             task_id=TaskId(number),
             named_task_id=named_task_id,
+            step_count=len(definitions.load(self.connection, named_task_id).steps),
             context=orjson.dumps(context or {}).decode(),
             identity=identity or f"command:{self._ids.uuid7()}",
             priority=0,
@@ -102,7 +103,10 @@ class Story:
             reason=None,
             correlation_id=None,
         )
-        steps.create(self.connection, [task], core_id=CORE, now=self.now)
+        step_ids = batches.reserve_ids(
+            self.connection, "tasker_workflow_steps", "workflow_step_id", count=task.step_count
+        )
+        steps.create(self.connection, [task], step_ids, core_id=CORE, now=self.now)
         return task.task_id
 
     def worker(

@@ -1,6 +1,6 @@
 """Two connections at once: each outcome happens once, and nobody waits for what can be left."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from tasker_zmq.store import connection as connections
 from tasker_zmq.store import schema
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
-from tasker_zmq.store.batches import load_viable
+from tasker_zmq.store.batches import load_viable, reserve_ids
 from tasker_zmq.store.connection import ConnectionLimits
 from tasker_zmq.store.steps import Move, NewTask
 from tasker_zmq.testing import ManualClock
@@ -131,10 +131,19 @@ def test_two_parents_that_complete_at_once_make_their_child_ready_once(
         assert steps(connection, task)["ship"].unfinished_parents == 0
 
 
+def create(
+    connection: Connection, tasks: Sequence[NewTask], *, core_id: CoreId, now: datetime
+) -> step_store.Created:
+    count = sum(task.step_count for task in tasks)
+    step_ids = reserve_ids(connection, "tasker_workflow_steps", "workflow_step_id", count=count)
+    return step_store.create(connection, tasks, step_ids, core_id=core_id, now=now)
+
+
 def new_task(named: NamedTaskId, task_id: int, identity: str) -> NewTask:
     return NewTask(
         task_id=TaskId(task_id),
         named_task_id=named,
+        step_count=len(diamond().steps),
         context="{}",
         identity=identity,
         priority=0,
@@ -152,10 +161,10 @@ def test_the_same_identity_created_by_two_cores_at_once_is_one_task(
 ) -> None:
     mine, theirs = new_task(named, 101, "order-7"), new_task(named, 102, "order-7")
     with engine.connect() as connection:
-        first = step_store.create(connection, [mine], core_id=CORE, now=now)
+        first = create(connection, [mine], core_id=CORE, now=now)
         other = meanwhile(
             engine,
-            lambda their: step_store.create(their, [theirs], core_id=OTHER, now=now),
+            lambda their: create(their, [theirs], core_id=OTHER, now=now),
         )
         assert not other.done()
         (connection.commit if kept else connection.rollback)()
@@ -172,7 +181,7 @@ def test_viable_steps_that_another_holds_are_left_for_later(
 ) -> None:
     with engine.begin() as connection:
         tasks = [new_task(named, number, f"t{number}") for number in range(1, 6)]
-        created = step_store.create(connection, tasks, core_id=CORE, now=now)
+        created = create(connection, tasks, core_id=CORE, now=now)
         ids = [each.step_id for each in created.ready]
     with engine.connect() as connection, engine.connect() as another:
         mine = load_viable(connection, ids[:3], core_id=CORE, now=now)
@@ -187,7 +196,7 @@ def test_two_cores_that_claim_at_once_get_different_tasks(
     after = now + timedelta(hours=2)  # the lease of the core that made them is over
     with engine.begin() as connection:
         tasks = [new_task(named, number, f"t{number}") for number in range(1, 11)]
-        step_store.create(connection, tasks, core_id=CORE, now=now)
+        create(connection, tasks, core_id=CORE, now=now)
         for core in (OTHER, CoreId("core-3")):
             worker_store.start_core(connection, core, {}, now=after, lease_seconds=60)
     with engine.connect() as connection, engine.connect() as another:
@@ -207,13 +216,11 @@ def test_tasks_of_a_living_core_and_of_the_claiming_one_are_not_claimed(
         worker_store.start_core(connection, OTHER, {}, now=now, lease_seconds=60)
         for number, core in enumerate((CORE, OTHER, CoreId("nobody")), start=1):
             task = new_task(named, number, f"t{number}")
-            step_store.create(connection, [task], core_id=core, now=now)
+            create(connection, [task], core_id=core, now=now)
         connection.execute(
             text("UPDATE tasker_tasks SET processing_core_id = NULL WHERE task_id = 3")
         )
-        step_store.create(
-            connection, [new_task(named, 4, "t4")], core_id=CoreId("forgotten"), now=now
-        )
+        create(connection, [new_task(named, 4, "t4")], core_id=CoreId("forgotten"), now=now)
         assert step_store.claim(connection, core_id=OTHER, now=now, at_most=10) == 2
         mine = connection.execute(
             text("SELECT task_id FROM tasker_tasks WHERE processing_core_id = 'core-2' ORDER BY 1")
@@ -226,7 +233,7 @@ def test_two_that_take_up_retries_at_once_get_different_steps(
 ) -> None:
     with engine.begin() as connection:
         tasks = [new_task(named, number, f"t{number}") for number in range(1, 7)]
-        step_store.create(connection, tasks, core_id=CORE, now=now)
+        create(connection, tasks, core_id=CORE, now=now)
         connection.execute(
             text(
                 "UPDATE tasker_workflow_steps SET state = 'waiting_for_retry', "

@@ -26,9 +26,10 @@ SELECT task_namespace_id, 'chain', '1', '{}', 'd', 4, 1, :now FROM tasker_task_n
 INSERT INTO tasker_named_steps (name, created_at)
 SELECT 'step' || k, :now FROM generate_series(1, 4) k;
 INSERT INTO tasker_named_tasks_named_steps (named_task_id, named_step_id, position, handler_class,
-    depends_on, is_leaf, retryable, retry_limit, backoff, backoff_base_ms, backoff_ceiling_ms,
-    timeout_seconds)
-SELECT 1, k, k, 'tests.work', CASE WHEN k = 1 THEN '{}' ELSE ARRAY['step' || k - 1] END, k = 4,
+    depends_on, parent_positions, is_leaf, retryable, retry_limit, backoff, backoff_base_ms,
+    backoff_ceiling_ms, timeout_seconds)
+SELECT 1, k, k, 'tests.work', CASE WHEN k = 1 THEN '{}' ELSE ARRAY['step' || k - 1] END,
+    CASE WHEN k = 1 THEN '{}'::integer[] ELSE ARRAY[k - 1] END, k = 4,
     true, 3, 'exponential', 1000, 30000, 30 FROM generate_series(1, 4) k;
 INSERT INTO tasker_cores (core_id, epoch, endpoints, lease_expires_at, started_at) VALUES
     ('core-1', 1, '{}', CAST(:now AS timestamptz) + interval '10 seconds', :now),

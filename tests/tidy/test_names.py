@@ -12,7 +12,6 @@ GLOSSARY = source.text(source.ROOT / "docs" / "GLOSSARY.md")
 BANNED_HEADING = "## Banned as names"
 # Where a banned word is somebody else's, and why.
 ALLOWED = {
-    ("tasker_zmq/commands/answering.py", "data"): "the field of the published envelope",
     ("tasker_zmq/commands/replies.py", "data"): "the field of the published envelope",
     ("tasker_zmq/protocol/commands.py", "data"): "the field of the published envelope",
     ("tasker_zmq/settings/environment.py", "process_variables"): "the process's: no verb",

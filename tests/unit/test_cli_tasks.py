@@ -8,14 +8,8 @@ from sqlalchemy import Engine
 
 from tasker_zmq.clock import SystemClock
 from tasker_zmq.domain.ids import TaskId
-from tasker_zmq.protocol.commands import (
-    Command,
-    ErrorData,
-    InitializeTask,
-    TaskInitialized,
-    TaskRequest,
-    WorkflowGraph,
-)
+from tasker_zmq.protocol.commands import Command, ErrorData
+from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest, WorkflowGraph
 from tasker_zmq.testing import ManualClock
 from tests.store.seeding import told
 from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker

@@ -16,11 +16,11 @@ from tasker_zmq.protocol.commands import (
     ErrorData,
     GetTaskStates,
     HealthCheck,
-    InitializeTask,
     Peer,
     StateOfTask,
     TaskStates,
 )
+from tasker_zmq.protocol.tasks import InitializeTask
 from tests.unit.shell import OwnDaemon, asked_for
 
 NOWHERE = "tcp://127.0.0.1:1"  # no one listens there

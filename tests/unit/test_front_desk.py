@@ -11,6 +11,7 @@ from tasker_zmq.daemon.readers import Readers
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.telemetry.events import Event
+from tasker_zmq.testing import ManualClock
 
 
 def drop(_letter: Letter) -> None:
@@ -26,9 +27,17 @@ def mailbox() -> Mailbox:
 def front(mailbox: Mailbox) -> FrontDesk:
     """A desk whose readers never start, for nothing is asked of them."""
     nowhere = create_engine("postgresql+psycopg://nobody@localhost/nothing")
-    readers = Readers(nowhere, threads=1, core_id="core-1", send=drop)
+    clock = ManualClock()
+    readers = Readers(nowhere, threads=1, core_id="core-1", clock=clock, send=drop)
     lanes = Lanes(mailbox=mailbox, readers=readers, snapshot=dict)
-    return FrontDesk(lanes, limits=WireLimits(), core_id="core-1", send=drop, legacy_workers=False)
+    return FrontDesk(
+        lanes,
+        limits=WireLimits(),
+        core_id="core-1",
+        clock=clock,
+        send=drop,
+        legacy_workers=False,
+    )
 
 
 def test_a_full_inbox_is_logged_once_each_time_it_becomes_full(

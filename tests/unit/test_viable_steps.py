@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId, StepId, TaskId
+from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.template import Backoff
 from tasker_zmq.pipeline.viable import Entry, ViableSteps
 from tasker_zmq.store.definitions import StepDefinition
@@ -29,6 +30,7 @@ def entry(number: int, handler: str = "pack", *, priority: int = 0, named: int =
     )
     definition = StepDefinition(
         named_task_id=NamedTaskId(1),
+        named_task=TaskName("tests", "one", "1"),
         named_step_id=NamedStepId(1),
         name=handler,
         handler_class=HandlerClass(handler),
@@ -44,7 +46,11 @@ def entry(number: int, handler: str = "pack", *, priority: int = 0, named: int =
 
 
 def numbers(steps: ViableSteps, handler: str) -> list[int]:
-    return [ready.step_id for ready, _ in steps.peek(HandlerClass(handler))]
+    return [ready.step_id for ready, _ in steps.peek(kind(handler))]
+
+
+def kind(handler: str) -> Kind:
+    return Kind(HandlerClass(handler), NamedTaskId(1))
 
 
 def test_steps_of_one_priority_come_in_the_order_in_which_they_were_added() -> None:
@@ -63,7 +69,7 @@ def test_each_handler_has_steps_of_its_own() -> None:
     steps = ViableSteps(steps_max=10)
     steps.add([entry(1, "pack"), entry(2, "ship"), entry(3, "pack")])
     assert steps.waiting() == {"pack": 2, "ship": 1}
-    assert set(steps.handlers()) == {"pack", "ship"}
+    assert set(steps.kinds()) == {kind("pack"), kind("ship")}
     assert numbers(steps, "ship") == [2]
     assert numbers(steps, "nobody") == []
 
@@ -74,7 +80,7 @@ def test_a_step_is_kept_once_and_where_it_was_first() -> None:
     steps.add([entry(1, priority=9), entry(2, "ship")])
     assert numbers(steps, "pack") == [1, 2]
     assert len(steps) == 2
-    assert steps.handlers() == ("pack",)
+    assert tuple(steps.kinds()) == (kind("pack"),)
 
 
 def test_what_does_not_fit_is_noted_for_the_sweep() -> None:
@@ -128,7 +134,7 @@ def test_a_discarded_step_may_come_again_and_then_stands_last() -> None:
     steps.add([entry(1)])
     assert numbers(steps, "pack") == [2, 1]
     steps.discard([StepId(1), StepId(2)])
-    assert steps.handlers() == ()
+    assert not steps.kinds()
 
 
 @given(st.lists(st.tuples(st.integers(1, 20), st.integers(-2, 2)), unique_by=lambda pair: pair[0]))
@@ -194,7 +200,7 @@ class ViableStepsAgainstAList(RuleBasedStateMachine):
             mine = sorted((each for each in self.kept if each[1] == handler), key=lambda e: -e[2])
             assert numbers(self.steps, handler) == [each[0] for each in mine]
         assert sum(self.steps.waiting().values()) == len(self.kept)
-        assert set(self.steps.handlers()) == {each[1] for each in self.kept}
+        assert set(self.steps.kinds()) == {kind(each[1]) for each in self.kept}
 
 
 TestViableStepsAgainstAList = ViableStepsAgainstAList.TestCase

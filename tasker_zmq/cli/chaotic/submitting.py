@@ -13,7 +13,7 @@ from tasker_zmq.cli.chaotic.shapes import NAMESPACE, VERSION, Shape, drawn
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.errors import RefusedError, UnreachableError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import InitializeTask, TaskInitialized, TaskRequest
+from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 
 ANSWER_SECONDS_MAX: Final = 2.0
 PAUSE_SECONDS: Final = 0.2  # after a refusal or silence

@@ -23,7 +23,7 @@ from tasker_zmq.cli.demonstration.witness import Hearing, heard
 from tasker_zmq.domain.template import TaskTemplate
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import InitializeTask, TaskRequest
+from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
 
 SUBMITTERS_MAX: Final = 8
 ORDERS_PER_SUBMITTER: Final = 25

@@ -1,5 +1,7 @@
 -- create_tasks: tasks with their steps, edges and first transitions, whatever their number. A task
--- whose identity is taken is not created: it does not come back in `created`.
+-- whose identity is taken is not created: it does not come back in `created`. The steps' ids come
+-- from the caller, task by task in the order of positions: so a step's parents are found by
+-- counting, never by a search among the steps of all tasks. `task_ids` must ascend.
 WITH wanted AS MATERIALIZED (
     SELECT u.*, nt.step_count, nt.leaf_count
     FROM unnest(
@@ -28,39 +30,42 @@ task_written AS (
         (task_id, sort_key, from_state, to_state, event_name, created_at)
     SELECT task_id, 1, NULL, 'pending', 'create', CAST(:now AS timestamptz) FROM created
 ),
-steps AS (
-    INSERT INTO tasker_workflow_steps
-        (task_id, named_step_id, name, state, is_leaf, retryable, retry_limit, unfinished_parents,
-         transitions, created_at)
-    SELECT c.task_id, d.named_step_id, n.name, 'pending', d.is_leaf, d.retryable, d.retry_limit,
-        cardinality(d.depends_on), 1, CAST(:now AS timestamptz)
-    FROM created c
+placed AS MATERIALIZED ( -- how many of the caller's ids belong to tasks before this one
+    SELECT task_id, named_task_id, priority,
+        (CAST(:offsets AS integer[]))[width_bucket(task_id, CAST(:task_ids AS bigint[]))] AS before
+    FROM created
+),
+step AS MATERIALIZED (
+    SELECT c.task_id, c.named_task_id, c.priority, c.before, d.named_step_id, n.name, d.is_leaf,
+        d.retryable, d.retry_limit, d.parent_positions,
+        (CAST(:step_ids AS bigint[]))[c.before + d.position] AS workflow_step_id
+    FROM placed c
     JOIN tasker_named_tasks_named_steps d USING (named_task_id)
     JOIN tasker_named_steps n USING (named_step_id)
-    ORDER BY c.task_id, d.position
-    RETURNING workflow_step_id, task_id, named_step_id, name, unfinished_parents, attempts,
-        retry_limit, created_at
+),
+steps AS (
+    INSERT INTO tasker_workflow_steps
+        (workflow_step_id, task_id, named_step_id, name, state, is_leaf, retryable, retry_limit,
+         unfinished_parents, transitions, created_at)
+    SELECT workflow_step_id, task_id, named_step_id, name, 'pending', is_leaf, retryable,
+        retry_limit, cardinality(parent_positions), 1, CAST(:now AS timestamptz)
+    FROM step ORDER BY workflow_step_id
 ),
 written AS (
     INSERT INTO tasker_workflow_step_transitions
         (workflow_step_id, sort_key, from_state, to_state, event_name, created_at)
-    SELECT workflow_step_id, 1, NULL, 'pending', 'create', CAST(:now AS timestamptz) FROM steps
+    SELECT workflow_step_id, 1, NULL, 'pending', 'create', CAST(:now AS timestamptz) FROM step
 ),
 edges AS (
     INSERT INTO tasker_workflow_step_edges (from_step_id, to_step_id)
-    SELECT p.workflow_step_id, s.workflow_step_id
-    FROM steps s
-    JOIN created c USING (task_id)
-    JOIN tasker_named_tasks_named_steps d
-        ON d.named_task_id = c.named_task_id AND d.named_step_id = s.named_step_id
-    CROSS JOIN LATERAL unnest(d.depends_on) AS parent(name)
-    JOIN steps p ON p.task_id = s.task_id AND p.name = parent.name
+    SELECT (CAST(:step_ids AS bigint[]))[s.before + parent.position], s.workflow_step_id
+    FROM step s CROSS JOIN LATERAL unnest(s.parent_positions) AS parent(position)
 )
 SELECT 'created' AS kind, task_id, NULL::bigint AS step_id, named_task_id,
     NULL::bigint AS named_step_id, priority, NULL::integer AS attempts,
     NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at
 FROM created
 UNION ALL
-SELECT 'ready', s.task_id, s.workflow_step_id, c.named_task_id, s.named_step_id, c.priority,
-    s.attempts, s.retry_limit, s.created_at
-FROM steps s JOIN created c USING (task_id) WHERE s.unfinished_parents = 0;
+SELECT 'ready', task_id, workflow_step_id, named_task_id, named_step_id, priority, 0, retry_limit,
+    CAST(:now AS timestamptz)
+FROM step WHERE parent_positions = '{}';

@@ -90,6 +90,9 @@ class NamedTaskStep(Base):
     handler_class: Mapped[str]
     handler_config: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
     depends_on: Mapped[list[str]] = mapped_column(ARRAY(Text), comment="Names of the parents.")
+    parent_positions: Mapped[list[int]] = mapped_column(
+        ARRAY(Integer), server_default=text("'{}'"), comment="The parents again, by position."
+    )
     is_leaf: Mapped[bool] = mapped_column(Boolean)
     retryable: Mapped[bool] = mapped_column(Boolean)
     retry_limit: Mapped[int] = mapped_column(Integer, comment="Retries after the first try.")

@@ -1,0 +1,1 @@
+"""What `tasker-zmq bench` does: workloads on systems of their own, what they cost, their floor."""

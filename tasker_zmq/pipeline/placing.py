@@ -1,0 +1,162 @@
+"""Which waiting steps get the room that sessions have, and which session each of them goes to."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from tasker_zmq.domain.fairness import Line, Taken, take_turns
+from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.domain.kinds import Kind, TaskName
+from tasker_zmq.domain.selection import Candidate, least_loaded
+from tasker_zmq.pipeline.requests import Loaded
+from tasker_zmq.pipeline.roster import Able
+from tasker_zmq.pipeline.state import Session
+from tasker_zmq.pipeline.turn import Turn
+from tasker_zmq.pipeline.viable import Entry
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Who may run steps of a kind at all, and those of them that this tick may send to."""
+
+    able: Able
+    sessions: Collection[Session]
+
+
+class _Rooms(dict[SessionId, int]):
+    """How many more steps each session may be sent in this tick; asked when first needed."""
+
+    def __init__(self, sessions: Mapping[SessionId, Session]) -> None:
+        super().__init__()
+        self._sessions = sessions
+
+    def __missing__(self, session_id: SessionId) -> int:
+        room = self[session_id] = self._sessions[session_id].room
+        return room
+
+
+class _Places:
+    """The room of the sessions that may run steps of one kind."""
+
+    def __init__(self, sessions: Collection[Session], rooms: _Rooms) -> None:
+        self._sessions: Iterator[Session] = iter(sessions)
+        self._at = next(self._sessions, None)
+        self._rooms = rooms
+
+    def left(self) -> bool:
+        while self._at is not None and self._rooms[self._at.session_id] <= 0:
+            self._at = next(self._sessions, None)
+        return self._at is not None
+
+    def take(self) -> bool:
+        if not self.left() or self._at is None:
+            return False
+        self._rooms[self._at.session_id] -= 1
+        return True
+
+
+class Placing:
+    """One tick's choice of steps and of sessions."""
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._fits: dict[Kind, _Fit] = {}
+
+    def choose(self, fresh: Collection[Entry]) -> list[Entry]:
+        """Steps worth loading: the most urgent first, and no more than there is room for.
+
+        Among equally urgent ones namespaces take turns, and so do the kinds of one namespace.
+        """
+        lines = self._lines(fresh)
+        chosen: list[Entry] = []
+        for lane in sorted(lines):
+            left = self._turn.tuning.dispatch_max - len(chosen)
+            taken = take_turns(lines[lane], self._turn.state.turns, at_most=left)
+            chosen += taken.steps
+            self._note(taken)
+        return chosen
+
+    def _note(self, taken: Taken[Entry]) -> None:
+        self._turn.changes.then(lambda: self._turn.state.turns.note(taken.turns))
+
+    def _lines(self, fresh: Collection[Entry]) -> dict[int, list[Line[Entry]]]:
+        """By lane, for those kinds for which there is room."""
+        waiting = self._turn.state.viable
+        arrived = waiting.apart(fresh)
+        rooms = _Rooms(self._turn.state.sessions)
+        places: dict[int, _Places] = {}
+        lines: dict[int, list[Line[Entry]]] = {}
+        for kind, task in {**waiting.kinds(), **arrived.kinds()}.items():
+            fit = self._fit(kind, task)
+            shared = places.get(id(fit.able))
+            if shared is None:
+                shared = places[id(fit.able)] = _Places(fit.sessions, rooms)
+            if not shared.left():
+                continue
+            for lane in {*waiting.lanes(kind), *arrived.lanes(kind)}:
+                entries = chain(waiting.lane(kind, lane), arrived.lane(kind, lane))
+                line = Line(task.namespace, kind, self._unsettled(entries), shared)
+                lines.setdefault(lane, []).append(line)
+        return lines
+
+    def _unsettled(self, entries: Iterator[Entry]) -> Iterator[Entry]:
+        settled = self._turn.settled
+        return (each for each in entries if each[0].step_id not in settled) if settled else entries
+
+    def _fit(self, kind: Kind, task: TaskName) -> _Fit:
+        found = self._fits.get(kind)
+        if found is None:
+            able = self._turn.state.sessions.able(kind, task)
+            found = self._fits[kind] = _Fit(able, self._sendable(able))
+        return found
+
+    def _sendable(self, able: Able) -> Collection[Session]:
+        turn = self._turn
+        passed_over = turn.gone | turn.suspect | turn.deaf.keys()
+        if not passed_over:
+            return able.sessions
+        return [each for each in able.sessions if each.session_id not in passed_over]
+
+    def assign(self, steps: Sequence[Loaded]) -> dict[tuple[SessionId, bool], list[Loaded]]:
+        """The steps of each session; apart those that it must ask about before it begins them.
+
+        A step for which there is no room after all is left out, and waits.
+        """
+        bytes_max = self._turn.tuning.session_bytes_max
+        given: dict[SessionId, int] = {}
+        sizes: dict[SessionId, int] = {}
+        by_session: dict[tuple[SessionId, bool], list[Loaded]] = {}
+        for fit, wanted in self._by_fit(steps):
+            selected = self._select(fit, len(wanted), given)
+            for step, session_id in zip(wanted, selected, strict=False):
+                if session_id not in sizes:
+                    sizes[session_id] = self._turn.state.sessions[session_id].size
+                size = sizes[session_id]
+                if size and size + step.size > bytes_max:
+                    continue  # it waits until the session has finished some of what it has
+                sizes[session_id] = size + step.size
+                by_session.setdefault((session_id, step.once), []).append(step)
+                given[session_id] = given.get(session_id, 0) + 1
+        return by_session
+
+    def _by_fit(self, steps: Sequence[Loaded]) -> list[tuple[_Fit, list[Loaded]]]:
+        """Steps of kinds that the same sessions may run are placed together."""
+        found: dict[int, tuple[_Fit, list[Loaded]]] = {}
+        for step in steps:
+            kind = self._turn.state.viable.kind_of(step.row.task_id, step.definition)
+            fit = self._fit(kind, step.definition.named_task)
+            found.setdefault(id(fit.able), (fit, []))[1].append(step)
+        return list(found.values())
+
+    def _select(self, fit: _Fit, steps: int, given: Mapping[SessionId, int]) -> list[SessionId]:
+        candidates = [
+            Candidate(
+                key=session.session_id,
+                holding=len(session.holding) + given.get(session.session_id, 0),
+                concurrency=session.concurrency,
+                room=room - given.get(session.session_id, 0),
+            )
+            for session in fit.sessions
+            if (room := session.room) > 0
+        ]
+        return least_loaded(candidates, steps)
