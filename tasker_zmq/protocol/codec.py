@@ -5,10 +5,8 @@ Source of the rules: docs/PROTOCOL.md, section "Bad input".
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import accumulate
-from math import isinf
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,6 +14,7 @@ import orjson
 
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import topics
+from tasker_zmq.protocol.checks import check_text
 from tasker_zmq.protocol.commands import NULL, Command
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import (
@@ -27,27 +26,8 @@ from tasker_zmq.protocol.messages import (
     StepBatch,
 )
 
-INT64_MAX: Final = (1 << 63) - 1
-INT64_MIN: Final = -(1 << 63)
-INT64_DIGITS_MAX: Final = 19
 DETAIL_CHARACTERS_MAX: Final = 400  # a sentence about a message must not be as long as the message
-DIGITS_SHOWN: Final = 24
-
-# Regular expressions take many times as long as these over a megabyte that was made to be slow.
-_DIGITS = bytes.maketrans(b"123456789E", b"000000000e")
-_HUGE_SHAPES = (b"0" * 19, b"0e000", b"0e+000")
-_NUMBERS_ONLY = bytes(each if each in b"0123456789.eE+-" else 0x20 for each in range(256))
-INT64_CHARACTERS_MAX: Final = len(str(INT64_MIN))
-_LONE_SURROGATE = re.compile(  # begins with what is the same in both: that is searched for fast
-    r"\\u[dD](?:[89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
-    r"|[c-fC-F](?<!\\u[dD][89abAB]..\\u[dD].))",
-    re.DOTALL,
-)
 _TOPIC = re.compile(rb"[\w.:-]{1,200}")
-_BRACKETS = bytes.maketrans(b"[]{}", b"()()")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_UP_AND_DOWN = bytes.maketrans(b"()<>", bytes([1, 256 - 1, 4, 256 - 4]))  # as signed bytes
-FLAT_LEVELS: Final = 3
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     topics.PARTIAL_RESULT: msgspec.json.Decoder(PartialResult),
@@ -94,94 +74,6 @@ def raw(value: object) -> msgspec.Raw:
 def encode_frame(topic: bytes, value: object) -> bytes:
     """One data-plane frame: `topic`, which ends with a space, then JSON."""
     return topic + _encoder.encode(value)
-
-
-def check_text(body: bytes, *, bytes_max: int, nesting_max: int) -> str:
-    """`body` as text, if it may be parsed at all; raises ProtocolError."""
-    if len(body) > bytes_max:
-        raise ProtocolError("too_large", f"{len(body)} bytes, at most {bytes_max} are read")
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ProtocolError("not_utf8", f"byte {error.start} is not UTF-8") from None
-    if "\x00" in text:
-        raise ProtocolError("nul_byte", "a NUL stands in the text")
-    if nesting(body, nesting_max) > nesting_max:
-        raise ProtocolError("too_deep", f"nested deeper than {nesting_max}")
-    _refuse_odd_values(body, text)
-    return text
-
-
-def nesting(body: bytes, enough: int) -> int:
-    """How deep brackets nest outside strings; a cheap upper bound when that is at most `enough`."""
-    bound = body.count(b"[") + body.count(b"{")
-    if bound <= enough:
-        return bound
-    left = b"".join(_outside_strings(body)).translate(_BRACKETS, _NO_BRACKETS)
-    opened = left.count(b"(")
-    if opened * 2 != len(left) or b"(" * (enough + 1) in left:
-        return opened  # they do not match, and it is no JSON; or they are deep in one place
-    for depth in range(FLAT_LEVELS):  # the flat and the tall are each made short by one of these
-        if not left:
-            return depth
-        left = left.replace(b"()", b"")
-    steps = left.replace(b"((((", b"<").replace(b"))))", b">").translate(_UP_AND_DOWN)
-    return FLAT_LEVELS + max(accumulate(memoryview(steps).cast("b")), default=0)
-
-
-def _outside_strings(body: bytes) -> list[bytes]:
-    """What stands before, between and after strings; of what is no JSON, anything."""
-    if b"\\" in body:
-        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
-    return list(filter(None, body.split(b'"')[::2]))
-
-
-def _refuse_odd_values(body: bytes, text: str) -> None:
-    """What languages and databases do not agree on: numbers too large, halves of pairs, NUL."""
-    shapes = body.translate(_DIGITS)  # a search for bytes takes a tenth of a pattern's time
-    if any(shape in shapes for shape in _HUGE_SHAPES):
-        _refuse_huge_numbers(b" ".join(_outside_strings(body)), long=_HUGE_SHAPES[0] in shapes)
-    if "\\u" not in text:
-        return
-    if "\\\\" in text:
-        text = text.replace("\\\\", "  ")  # an escaped backslash: what follows it is no escape
-    if "\\u0000" in text:
-        raise ProtocolError("nul_byte", "an escaped NUL stands in a string")
-    if ("\\ud" in text or "\\uD" in text) and _LONE_SURROGATE.search(text):
-        raise ProtocolError("lone_surrogate", "half of a surrogate pair stands alone in a string")
-
-
-def _refuse_huge_numbers(body: bytes, *, long: bool) -> None:
-    """Of a body without strings; `long`: there may be integers beyond 64 bits in it."""
-    bare = body.replace(b"true", b"").replace(b"false", b"")  # an `e` is part of a number then
-    numbers = bare.translate(_NUMBERS_ONLY).split()
-    if long:
-        for number in [each for each in numbers if len(each) >= INT64_DIGITS_MAX]:
-            _refuse_beyond_64_bits(number)
-    together = b",".join(numbers)
-    try:
-        orjson.loads(b"[" + together + b"]")
-    except orjson.JSONDecodeError as error:
-        _refuse_infinite(together[error.pos - 1 :].partition(b",")[0])
-
-
-def _refuse_beyond_64_bits(number: bytes) -> None:
-    if number.removeprefix(b"-").isdigit() and (
-        len(number) > INT64_CHARACTERS_MAX or not INT64_MIN <= int(number) <= INT64_MAX
-    ):
-        raise ProtocolError("huge_number", f"{_shown(number)} is beyond 64 bits")
-
-
-def _refuse_infinite(number: bytes) -> None:
-    """What is no number at all is left to whoever parses it."""
-    with suppress(ValueError):
-        if isinf(float(number)):
-            shown = _shown(number)
-            raise ProtocolError("huge_number", f"{shown} is beyond what a double can hold")
-
-
-def _shown(number: bytes) -> str:
-    return number[:DIGITS_SHOWN].decode("ascii") + ("..." if len(number) > DIGITS_SHOWN else "")
 
 
 def split_topic(frames: Sequence[bytes], frames_max: int) -> tuple[str, bytes]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from tasker_zmq.protocol.codec import INT64_MAX, INT64_MIN, nesting
+from tasker_zmq.protocol.checks import INT64_MAX, INT64_MIN, nesting
 
 _MAYBE_LONG: Final = re.compile(rb"\d{19}")
 _NUL_ESCAPE: Final = b"\\u0000"

@@ -14,7 +14,7 @@ import orjson
 from tasker_zmq.commands.router import ROUTES
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.pipeline import ledger
-from tasker_zmq.protocol import codec, commands, control, tasks
+from tasker_zmq.protocol import checks, codec, commands, control, tasks
 from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import BatchError, StepBatch
@@ -140,6 +140,6 @@ def _timed(decode: Callable[[], Any], clock: Callable[[], float]) -> tuple[Any, 
 
 def _checked(frame: bytes) -> str:
     """Payloads are decoded from frames that may be parsed at all, and from no others."""
-    return codec.check_text(
+    return checks.check_text(
         frame, bytes_max=LIMITS.command_bytes_max, nesting_max=LIMITS.nesting_max
     )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import codec
+from tasker_zmq.protocol import checks, codec
 from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import PartialResult
@@ -96,7 +96,7 @@ def test_nesting_is_what_a_walk_through_the_value_counts(value: object, enough: 
         parts = list(part.values()) if isinstance(part, dict) else part
         return 1 + max(map(depth, parts), default=0) if isinstance(parts, list) else 0
 
-    found = codec.nesting(orjson.dumps(value), enough)
+    found = checks.nesting(orjson.dumps(value), enough)
     if depth(value) > enough:
         assert found > enough
     else:
@@ -160,7 +160,7 @@ def test_numbers_that_some_reader_cannot_hold_are_refused(number: str) -> None:
 @given(st.lists(st.integers() | st.floats(allow_nan=False, allow_infinity=False)))
 def test_integers_are_taken_if_and_only_if_they_have_64_bits(numbers: list[float]) -> None:
     fit = all(
-        codec.INT64_MIN <= number <= codec.INT64_MAX for number in numbers if type(number) is int
+        checks.INT64_MIN <= number <= checks.INT64_MAX for number in numbers if type(number) is int
     )
     expected = None if fit else "huge_number"
     assert reason(with_output(json.dumps(numbers))) == expected
@@ -263,4 +263,4 @@ def test_commands_are_checked_as_results_are(body: bytes, expected: str) -> None
 @given(TEXT)
 def test_a_check_gives_the_text_itself(text: str) -> None:
     body = json.dumps(text, ensure_ascii=False)
-    assert codec.check_text(body.encode(), bytes_max=1_000, nesting_max=1) == body
+    assert checks.check_text(body.encode(), bytes_max=1_000, nesting_max=1) == body

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import tracemalloc
 from collections.abc import Iterator
 from math import isinf
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasker_zmq.commands.router import ROUTES
 from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import codec
+from tasker_zmq.protocol import checks, codec
 from tasker_zmq.protocol.commands import RegisterWorker, WorkerHeartbeat
 from tasker_zmq.protocol.limits import WireLimits
 from tests.fuzz.seeds import seeds, words
@@ -175,18 +176,60 @@ def test_depth_and_huge_numbers_are_found_as_a_simple_reader_finds_them(
     text: str, nesting_max: int
 ) -> None:
     try:
-        codec.check_text(text.encode(), bytes_max=100_000, nesting_max=nesting_max)
+        checks.check_text(text.encode(), bytes_max=100_000, nesting_max=nesting_max)
         found = None
     except ProtocolError as error:
         found = error.reason
     assert found == expected_reason(text, nesting_max)
 
 
+@given(JSON_TEXTS, st.integers(0, 40), st.sampled_from(["1,", '"1",', "[],", "1e5,"]))
+def test_numbers_are_found_where_one_stretch_ends_and_the_next_begins(
+    text: str, left: int, filler: str
+) -> None:
+    before = filler * (checks.STRETCH_BYTES // len(filler)) + filler
+    body = f"[{before[: -len(filler) * (left // len(filler) + 1)]}{text},{before}{text},0]"
+    try:
+        checks.check_text(body.encode(), bytes_max=100_000, nesting_max=100)
+        found = None
+    except ProtocolError as error:
+        found = error.reason
+    assert found == expected_reason(body, 100)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "1,",
+        "1," * 8_000 + "1000000000000000000,1e300,",
+        "9223372036854775807,",
+        "-9223372036854775808,",
+        "1.9999999999999999999,",
+        "1e300,",
+        '"",',
+        '{"":1},',
+        "[[[[]]]],",
+        '"\\u00e9",',
+    ],
+)
+def test_a_megabyte_made_to_be_slow_is_not_taken_to_pieces_as_a_whole(unit: str) -> None:
+    """Half a million pieces take 30 megabytes, and several times as long as short lists of them."""
+    text = f"[{unit * (FLOOD_BYTES // len(unit) - 10)}1000000000000000000,1e300]"
+    body = text.encode()
+    tracemalloc.start()
+    try:
+        checks.check_text(body, bytes_max=len(body), nesting_max=64)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * len(body), f"{peak / len(body):.1f} times the body"
+
+
 @pytest.mark.parametrize("depth_of_each", [1, 3, 4, 31, 64])
 def test_many_values_are_as_deep_as_the_deepest(depth_of_each: int) -> None:
     one = b"[" * depth_of_each + b"]" * depth_of_each
     body = b"[" + b",".join([one] * 100) + b"]"
-    assert codec.nesting(body, 100) == depth_of_each + 1
+    assert checks.nesting(body, 100) == depth_of_each + 1
 
 
 def test_floats_of_any_value_are_read_by_the_faster_of_two_readers() -> None:

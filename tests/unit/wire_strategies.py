@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tasker_zmq import protocol
 from tasker_zmq.protocol import messages
-from tasker_zmq.protocol.codec import INT64_MAX, INT64_MIN
+from tasker_zmq.protocol.checks import INT64_MAX, INT64_MIN
 
 # What both sides can hold: no NUL, no halves of pairs, 64 bits, finite numbers.
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
