@@ -1,9 +1,11 @@
 """What `make fuzz` calls, without guidance; and what it found that took too long."""
 
+import gc
 import json
 import logging
 import tracemalloc
 from collections.abc import Iterator
+from contextlib import nullcontext
 from math import isinf
 from typing import Any
 
@@ -239,6 +241,36 @@ def test_floats_of_any_value_are_read_by_the_faster_of_two_readers() -> None:
     told = b'{"worker_name":"w","connection_info":{"a":[1e300,1.5,-2.5e-7,{"b":0.1}]}}'
     found = codec.decode_data(msgspec.Raw(told), RegisterWorker)
     assert found.connection_info == {"a": [1e300, 1.5, -2.5e-7, {"b": 0.1}]}
+
+
+@pytest.mark.parametrize("damage", ["", "]"], ids=["legal", "damaged"])
+def test_no_garbage_is_looked_for_while_a_large_payload_is_read(damage: str) -> None:
+    """Of a megabyte of lists it takes nine tenths of the time."""
+    lists = "[]," * (FLOOD_BYTES // 4)
+    told = f'{{"worker_name":"w","connection_info":{{"a":[{lists}0]}}}}{damage}'.encode()
+    phases: list[str] = []
+
+    def note(phase: str, _: dict[str, int]) -> None:
+        phases.append(phase)
+
+    gc.callbacks.append(note)
+    try:
+        with pytest.raises(ProtocolError) if damage else nullcontext():
+            codec.decode_data(msgspec.Raw(told), RegisterWorker)
+    finally:
+        gc.callbacks.remove(note)
+    assert len(phases) < 10
+    assert gc.isenabled()
+
+
+def test_a_collector_that_was_off_stays_off() -> None:
+    told = b'{"worker_name":"w","connection_info":{"a":"%s"}}' % (b"a" * FLOOD_BYTES)
+    gc.disable()
+    try:
+        codec.decode_data(msgspec.Raw(told), RegisterWorker)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_what_nobody_reads_is_kept_as_it_came_and_not_looked_into() -> None:
