@@ -76,6 +76,12 @@ class IdMaker:
         return str(uuid.UUID(int=value))
 
 
+def uuid7_floor(moment: datetime) -> str:
+    """Not above any UUIDv7 that was made at that moment or later."""
+    milliseconds = max(0, int(moment.timestamp() * 1000))
+    return str(uuid.UUID(int=(milliseconds & ((1 << 48) - 1)) << 80))
+
+
 def system_dice() -> random.Random:
     """Dice seeded by the operating system."""
     return random.Random(int.from_bytes(os.urandom(16)))  # noqa: S311 - jitter, not secrets

@@ -75,6 +75,9 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
     "doctor": Subcommand(
         "tasker_zmq.cli.doctor:doctor", "Check what is needed, with the fix for what is not."
     ),
+    "analytics": Subcommand(
+        "tasker_zmq.cli.analytics:analytics", "Tell how tasks, workers and commands fared."
+    ),
     "health": Subcommand("tasker_zmq.cli.health:health", "Ask a running daemon how it is."),
 }
 

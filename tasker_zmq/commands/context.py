@@ -1,7 +1,10 @@
 """What command handlers work with."""
 
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection
 
@@ -67,3 +70,16 @@ class Sitting:
     @property
     def answerer(self) -> Answerer:
         return Answerer(self.desk.state.core_id, self.turn.now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observing:
+    """What a question is answered with beside the engine: rows, the moment, and the snapshot.
+
+    `connect` opens a read-only transaction that sees one moment; it raises when the database is
+    away.
+    """
+
+    connect: Callable[[], AbstractContextManager[Connection]]
+    now: datetime
+    snapshot: Mapping[str, Any]

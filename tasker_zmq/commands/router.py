@@ -11,6 +11,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from tasker_zmq.commands import (
+    analysing,
     controlling,
     deciding,
     envelope,
@@ -20,8 +21,8 @@ from tasker_zmq.commands import (
 )
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
+from tasker_zmq.protocol import analytics, control, tasks
 from tasker_zmq.protocol import commands as payloads
-from tasker_zmq.protocol import control, tasks
 from tasker_zmq.protocol.commands import Peer
 
 
@@ -31,6 +32,7 @@ class Lane(StrEnum):
     ENGINE = "engine"
     ENGINE_LATER = "engine_later"  # behind results and the life of workers
     READER = "reader"
+    OBSERVER = "observer"  # a reader that also knows the moment and the snapshot
     SNAPSHOT = "snapshot"
 
 
@@ -99,6 +101,9 @@ ROUTES: Final[Mapping[str, Route]] = {
         CONTROLLED,
         deciding.decide_dead_letters,
         once=True,
+    ),
+    "QueryAnalytics": Route(
+        Lane.OBSERVER, analytics.QueryAnalytics, "Analytics", analysing.query_analytics
     ),
     "HealthCheck": Route(Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health),
 }

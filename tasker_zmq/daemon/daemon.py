@@ -19,7 +19,7 @@ from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.health import HealthThread
 from tasker_zmq.daemon.listener import Listener
 from tasker_zmq.daemon.mailbox import Mailbox
-from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.daemon.readers import Readers, View
 from tasker_zmq.daemon.scribe import Audit
 from tasker_zmq.daemon.tuning import limits_of, tuning_of
 from tasker_zmq.domain.ids import CoreId
@@ -223,9 +223,9 @@ class Daemon:
         )
         self._readers = Readers(
             reading,
+            View(clock=self._clock, snapshot=self._health_answer),
             threads=settings.readers.threads,
             core_id=settings.core_id,
-            clock=self._clock,
             send=self._send_letter,
         )
         self._front = FrontDesk(

@@ -87,7 +87,7 @@ class FrontDesk(Receiver):
             self._mailbox.put(received, later=True, urgency=line(found[1].command))
         elif found[0].lane is Lane.ENGINE:
             self._mailbox.put(received)
-        elif found[0].lane is Lane.READER:
+        elif found[0].lane in {Lane.READER, Lane.OBSERVER}:
             self._readers.ask(*found)
         else:
             self._send(answer_question(*found, self._snapshot(), by=by))

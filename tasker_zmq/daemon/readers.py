@@ -2,24 +2,38 @@
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import Any, Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
+from tasker_zmq.commands.context import Observing
 from tasker_zmq.commands.replies import Answerer, Asked, CommandRefusedError, refusal
-from tasker_zmq.commands.router import Route
+from tasker_zmq.commands.router import Lane, Route
 from tasker_zmq.pipeline.inbox import Letter
-from tasker_zmq.store.connection import is_away
+from tasker_zmq.store.connection import is_away, is_cancelled
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
 
-WAITING_MAX = 1_000
+WAITING_MAX: Final = 1_000
+_READ_ONLY: Final = text("SET TRANSACTION READ ONLY")
+_ONE_MOMENT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 Question = tuple[Route, Asked]
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What readers see besides rows: the time, and what the daemon last noted of itself."""
+
+    clock: Clock
+    snapshot: Callable[[], Mapping[str, Any]]
 
 
 class Readers:
@@ -28,15 +42,15 @@ class Readers:
     def __init__(
         self,
         database: Engine,
+        view: View,
         *,
         threads: int,
         core_id: str,
-        clock: Clock,
         send: Callable[[Letter], None],
     ) -> None:
         self._database = database
+        self._view = view
         self._core_id = core_id
-        self._clock = clock
         self._send = send
         self._waiting: SimpleQueue[Question | None] = SimpleQueue()
         self._threads = [
@@ -67,14 +81,36 @@ class Readers:
 
     def _answer(self, route: Route, asked: Asked) -> Letter:
         try:
+            if route.lane is Lane.OBSERVER:
+                return answer_question(route, asked, self._observing(), by=self._answerer())
             with self._database.connect() as connection:
-                connection.execute(text("SET TRANSACTION READ ONLY"))
+                connection.execute(_READ_ONLY)
                 return answer_question(route, asked, connection, by=self._answerer())
         except Exception as error:  # noqa: BLE001 - whatever it was, the asker gets an answer
             log(logger, logging.ERROR, Event.TICK_FAILED, error=repr(error)[:300])
-            code = "database_away" if is_away(error) else "failed"
-            refused = CommandRefusedError(code, "the question could not be answered")
-            return refusal(asked, refused, by=self._answerer())
+            return refusal(asked, _told(error), by=self._answerer())
 
     def _answerer(self) -> Answerer:
-        return Answerer(self._core_id, self._clock.now())
+        return Answerer(self._core_id, self._view.clock.now())
+
+    def _observing(self) -> Observing:
+        return Observing(
+            connect=self._look, now=self._view.clock.now(), snapshot=self._view.snapshot()
+        )
+
+    @contextmanager
+    def _look(self) -> Iterator[Connection]:
+        with self._database.connect() as connection:
+            connection.execute(_ONE_MOMENT)
+            yield connection
+
+
+def _told(error: Exception) -> CommandRefusedError:
+    if is_cancelled(error):
+        return CommandRefusedError(
+            "took_too_long",
+            "the database needed more time for that than a question has",
+            hint="ask for a shorter time, or for less",
+        )
+    code = "database_away" if is_away(error) else "failed"
+    return CommandRefusedError(code, "the question could not be answered")

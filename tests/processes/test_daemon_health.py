@@ -89,3 +89,6 @@ def test_a_health_socket_answers_whatever_it_is_asked(daemon: StartDaemon) -> No
     for question in (b"", b"how are you?", b"\xff\x00", b"x" * 60_000):
         answer = msgspec.json.decode(request(running.endpoints["health"], question))
         assert answer["core_id"] == "core-1"
+    with running.client() as client:
+        told = client.ask("QueryAnalytics", {"kind": "SystemHealth"})
+        assert [core["core_id"] for core in told["cores"]] == ["core-1"]

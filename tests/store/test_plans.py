@@ -20,11 +20,13 @@ from tasker_zmq.store.connection import ConnectionLimits
 from tests import databases
 from tests.store import volume
 from tests.store.plan_cases import CASES, NOW
+from tests.store.question_cases import QUESTIONS, ROWS_MAX, explain_questions
 
 LARGE = re.compile(
     r"tasker_(tasks|workflow_steps|workflow_step_edges|\w*transitions|step_execution_batch\w*"
-    r"|worker_registrations|worker_command_audit|submissions)"
+    r"|worker_registrations|worker_command_audit\w*|dead_letters|submissions)"
 )
+ASKED = "asked by people"
 PLANNED = ("while empty", "while small", "full but never analysed", "analysed")
 BLOCKS_MAX = 1_500
 
@@ -137,6 +139,7 @@ def explained(server_url: str, template_database: str) -> Plans:
             filling.exec_driver_sql("ANALYZE")
             filling.commit()
             explain_all(later, found, PLANNED[3])
+            found.update({(ASKED, name): plan for name, plan in explain_questions(later)})
         engine.dispose()
     return found
 
@@ -185,3 +188,16 @@ def test_statements_are_explained_on_rows_that_they_move(plans: Plans) -> None:
         if not any(touched(node) for node in nodes(plans["analysed", name]))
     }
     assert empty == set()
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_about_an_hour_reads_no_other_hours(plans: Plans, name: str) -> None:
+    plan = plans[ASKED, name]
+    scans = [
+        node["Relation Name"]
+        for node in nodes(plan)
+        if node["Node Type"] == "Seq Scan" and LARGE.match(node["Relation Name"])
+    ]
+    assert scans == []
+    most = max(nodes(plan), key=touched)
+    assert touched(most) <= 2 * ROWS_MAX, most  # one of them looks at each of two cores

@@ -7,7 +7,7 @@ from sqlalchemy import create_engine
 
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.mailbox import Mailbox
-from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.daemon.readers import Readers, View
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.telemetry.events import Event
@@ -28,7 +28,8 @@ def front(mailbox: Mailbox) -> FrontDesk:
     """A desk whose readers never start, for nothing is asked of them."""
     nowhere = create_engine("postgresql+psycopg://nobody@localhost/nothing")
     clock = ManualClock()
-    readers = Readers(nowhere, threads=1, core_id="core-1", clock=clock, send=drop)
+    view = View(clock=clock, snapshot=dict)
+    readers = Readers(nowhere, view, threads=1, core_id="core-1", send=drop)
     lanes = Lanes(mailbox=mailbox, readers=readers, snapshot=dict)
     return FrontDesk(
         lanes,

@@ -5,6 +5,7 @@ import pkgutil
 import types
 import typing
 from collections.abc import Callable
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Annotated, Any, Literal, NewType, Union
 
@@ -34,6 +35,7 @@ _PLAIN_TYPES: dict[Any, st.SearchStrategy[Any]] = {
     float: FLOATS,
     bool: st.booleans(),
     type(None): st.none(),
+    datetime: st.datetimes(timezones=st.just(UTC)),
     Any: JSON_VALUES,
     msgspec.Raw: RAW_JSON,
     msgspec.UnsetType: st.just(msgspec.UNSET),
@@ -86,7 +88,9 @@ def _generic(origin: Any, arguments: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 
 
 def _within(kind: type, bounds: msgspec.Meta) -> st.SearchStrategy[Any]:
-    """Numbers that a field's bounds allow."""
+    """Numbers that a field's bounds allow, moments that have a zone."""
+    if kind is datetime:
+        return _PLAIN_TYPES[datetime]
     if kind is int:
         return st.integers(int(bounds.ge or INT64_MIN), int(bounds.le or INT64_MAX))
     return st.floats(bounds.ge, bounds.le, allow_nan=False, allow_infinity=False)

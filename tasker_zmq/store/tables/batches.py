@@ -121,6 +121,13 @@ class ReceivedResult(Base):
             "batch_id",
             postgresql_where=text("batch_id IS NOT NULL"),
         ),
+        # Rows come in the order of time and stay: a range of blocks says enough.
+        Index(
+            "ix_tasker_received_results_received_at",
+            "received_at",
+            postgresql_using="brin",
+            postgresql_with={"autosummarize": "on"},
+        ),
         {
             "comment": "The ledger of received messages; weekly partitions.",
             "postgresql_partition_by": "RANGE (received_at)",

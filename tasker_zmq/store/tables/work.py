@@ -34,6 +34,11 @@ class Task(Base):
             postgresql_where=_OPEN,
         ),
         Index(
+            "ix_tasker_tasks_completed_at",
+            "completed_at",
+            postgresql_where=text("completed_at IS NOT NULL"),
+        ),
+        Index(
             "ix_tasker_tasks_parent_task_id",
             "parent_task_id",
             postgresql_where=text("parent_task_id IS NOT NULL"),

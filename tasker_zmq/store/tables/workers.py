@@ -75,6 +75,11 @@ class Registration(Base):
     __table_args__ = (
         UniqueConstraint("session_id"),
         Index("ix_tasker_worker_registrations_worker_id", "worker_id"),
+        Index(
+            "ix_tasker_worker_registrations_open",
+            "core_id",
+            postgresql_where=text("unregistered_at IS NULL"),
+        ),
         one_of("status", RegistrationStatus),
         {"comment": "Sessions of workers.", "postgresql_with": {"fillfactor": "50"}},
     )

@@ -1,0 +1,223 @@
+"""Figures about a stretch of time, from a history that is known."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from tasker_zmq.clock import uuid7_floor
+from tasker_zmq.commands.analysing import query_analytics
+from tasker_zmq.commands.context import Observing
+from tasker_zmq.protocol.analytics import AnalyticsKind, QueryAnalytics, TimeRange
+from tasker_zmq.store.connection import ConnectionLimits, create
+from tasker_zmq.store.reads import analytics
+from tasker_zmq.store.reads.analytics import Window
+from tasker_zmq.testing import ManualClock
+from tests.databases import database
+from tests.store.seeding import Cast, diamond, told
+
+WORKFLOW = "orders/fulfil_order@1.0.0"
+
+
+@pytest.fixture(scope="module")
+def shared(server_url: str, template_database: str) -> Iterator[Engine]:
+    """One database for all tests here: each of them rolls back what it told."""
+    name = f"tasker_tests_{os.getpid()}_analytics"
+    with database(server_url, name, template=template_database) as url:
+        engine = create(url, purpose="tests", limits=ConnectionLimits())
+        yield engine
+        engine.dispose()
+
+
+@pytest.fixture
+def connection(shared: Engine) -> Iterator[Connection]:
+    with shared.connect() as open_connection:
+        yield open_connection
+
+
+@pytest.fixture
+def cast(connection: Connection, manual_clock: ManualClock) -> Cast:
+    """Half a minute ago, as the tests look back from."""
+    made = told(connection, manual_clock)
+    manual_clock.advance(30)
+    return made
+
+
+def ask(cast: Cast, kind: AnalyticsKind, **more: Any) -> Any:
+    """The answer as the JSON values that a client sees."""
+
+    @contextmanager
+    def connect() -> Iterator[Connection]:
+        yield cast.story.connection
+
+    observing = Observing(connect=connect, now=cast.story.now, snapshot={})
+    answer = query_analytics(observing, QueryAnalytics(kind=kind, **more))
+    assert answer.__struct_config__.tag == kind
+    return msgspec.json.decode(msgspec.json.encode(answer))
+
+
+def row(answer: Mapping[str, Any]) -> dict[str, Any]:
+    (only,) = answer["rows"]
+    return dict(only)
+
+
+def audit(connection: Connection, cast: Cast, **values: Any) -> None:
+    connection.execute(
+        text(
+            "INSERT INTO tasker_worker_command_audit (created_at, core_id, command_type, "
+            "direction, command_id, outcome, execution_time_ms) "
+            "VALUES (:at, 'core-1', :type, :direction, 'c', :outcome, :ms)"
+        ),
+        {"at": cast.story.now - timedelta(seconds=5), "direction": "received", **values},
+    )
+
+
+def test_tasks_are_counted_by_workflow_with_what_is_open(cast: Cast) -> None:
+    found = row(ask(cast, AnalyticsKind.TASK_PERFORMANCE))
+    assert (found["workflow"], found["ended"], found["open"]) == (WORKFLOW, 2, 1)
+    assert (found["complete"], found["error"], found["cancelled"]) == (1, 1, 0)
+    assert found["duration_ms_p50"] == found["duration_ms_max"] == 0
+    assert found["per_minute"] == 0.03
+
+
+def test_what_ended_before_the_range_is_left_out(cast: Cast) -> None:
+    found = row(ask(cast, AnalyticsKind.TASK_PERFORMANCE, last_seconds=20))
+    assert (found["ended"], found["open"], found["duration_ms_p50"]) == (0, 1, None)
+    earlier = TimeRange(until=cast.story.now - timedelta(seconds=20))
+    found = row(ask(cast, AnalyticsKind.TASK_PERFORMANCE, time_range=earlier))
+    assert found["ended"] == 2
+
+
+def test_how_long_tasks_took_is_told_by_percentiles(
+    cast: Cast, connection: Connection, manual_clock: ManualClock
+) -> None:
+    task = cast.story.task(cast.named_task_id)
+    manual_clock.advance(4)
+    cast.story.run_task(task, cast.worker)
+    manual_clock.advance(1)
+    found = row(ask(cast, AnalyticsKind.TASK_PERFORMANCE, last_seconds=3))
+    assert (found["ended"], found["duration_ms_p95"]) == (1, 4_000)
+
+
+@pytest.mark.parametrize("kind", [AnalyticsKind.TASK_PERFORMANCE, "WorkerTaskCompatibility"])
+def test_workflows_are_filtered_by_namespace_and_name(cast: Cast, kind: AnalyticsKind) -> None:
+    kind = AnalyticsKind(kind)
+    assert row(ask(cast, kind, namespace="orders", name="fulfil_order"))["workflow"] == WORKFLOW
+    assert ask(cast, kind, namespace="other")["rows"] == []
+    assert ask(cast, kind, name="other")["rows"] == []
+
+
+def test_a_workers_batches_steps_and_their_times_are_told(cast: Cast) -> None:
+    found = row(ask(cast, AnalyticsKind.WORKER_EFFICIENCY))
+    assert (found["worker"], found["sessions"]) == ("anna", 1)
+    assert (found["batches"], found["steps"], found["open"]) == (7, 10, 1)
+    assert (found["completed"], found["failed"]) == (7, 2)
+    assert (found["silent"], found["sent_again"]) == (0, 0)
+    assert found["step_ms_p50"] == found["step_ms_p95"] == 1.5
+    assert ask(cast, AnalyticsKind.WORKER_EFFICIENCY, worker="bert")["rows"] == []
+    assert ask(cast, AnalyticsKind.WORKER_EFFICIENCY, last_seconds=20)["rows"] == []
+
+
+def test_load_is_told_by_session_with_its_share(cast: Cast, connection: Connection) -> None:
+    cast.story.worker("bert", ("orders.ship",))
+    connection.execute(
+        text("UPDATE tasker_worker_registrations SET current_load = 3 WHERE session_id = 's-anna'")
+    )
+    answer = ask(cast, AnalyticsKind.WORKER_LOAD_DISTRIBUTION)
+    anna, bert = answer["rows"]
+    assert (anna["worker"], anna["current_load"], anna["utilisation"]) == ("anna", 3, 0.75)
+    assert (anna["steps"], anna["share"], bert["share"]) == (10, 1, 0)
+    assert answer["imbalance"] == 2
+
+
+def test_sessions_of_a_dead_core_carry_no_load(cast: Cast, manual_clock: ManualClock) -> None:
+    manual_clock.advance(7_200)
+    assert ask(cast, AnalyticsKind.WORKER_LOAD_DISTRIBUTION)["rows"] == []
+    assert ask(cast, AnalyticsKind.SYSTEM_HEALTH)["sessions"] == {}
+    assert row(ask(cast, AnalyticsKind.WORKER_TASK_COMPATIBILITY))["whole"] == []
+
+
+def test_who_can_run_a_workflow_is_told_with_what_is_missing(cast: Cast) -> None:
+    found = row(ask(cast, AnalyticsKind.WORKER_TASK_COMPATIBILITY))
+    assert (found["handlers"], found["missing"]) == (4, [])
+    assert found["whole"] == found["declared_by"] == ["anna"]
+    cast.story.publish(diamond("returns"))
+    cast.story.worker("bert", ("orders.ship",))
+    first = ask(cast, AnalyticsKind.WORKER_TASK_COMPATIBILITY, name="returns")["rows"][0]
+    assert (first["whole"], first["in_part"], first["declared_by"]) == (["anna"], ["bert"], [])
+
+
+def test_a_handler_that_nobody_has_is_named(cast: Cast, connection: Connection) -> None:
+    connection.execute(
+        text(
+            "UPDATE tasker_worker_registrations SET handlers = handlers - 'orders.charge' "
+            "WHERE session_id = 's-anna'"
+        )
+    )
+    found = row(ask(cast, AnalyticsKind.WORKER_TASK_COMPATIBILITY))
+    assert (found["missing"], found["whole"]) == (["orders.charge"], [])
+    assert found["in_part"] == ["anna"]
+
+
+def test_commands_are_timed_and_counted_from_their_audit(
+    cast: Cast, connection: Connection
+) -> None:
+    for milliseconds in (1.0, 2.0, 9.0):
+        audit(connection, cast, type="InitializeTask", outcome="success", ms=milliseconds)
+    audit(connection, cast, type="GetTask", outcome="not_found", ms=None)
+    found = row(ask(cast, AnalyticsKind.COMMAND_LATENCY))
+    assert (found["command_type"], found["count"]) == ("InitializeTask", 3)
+    assert (found["ms_p50"], found["ms_max"]) == (2, 9)
+    first, second = ask(cast, AnalyticsKind.COMMAND_AUDIT_SUMMARY)["rows"]
+    assert (first["command_type"], first["outcome"], first["count"]) == (
+        "InitializeTask", "success", 3,
+    )  # fmt: skip
+    assert (second["command_type"], second["outcome"], second["cores"]) == (
+        "GetTask", "not_found", 1,
+    )  # fmt: skip
+    only = row(ask(cast, AnalyticsKind.COMMAND_AUDIT_SUMMARY, command_type="GetTask"))
+    assert only["count"] == 1
+    assert ask(cast, AnalyticsKind.COMMAND_LATENCY, last_seconds=1)["rows"] == []
+
+
+def test_the_system_is_told_in_counts(cast: Cast) -> None:
+    found = ask(cast, AnalyticsKind.SYSTEM_HEALTH)
+    assert found["tasks_open"] == {"in_progress": 1}
+    assert found["tasks_ended"] == {"complete": 1, "error": 1}
+    assert sum(found["batches_made"].values()) == 7
+    assert sum(found["batches_open"].values()) == 1
+    assert (found["steps_waiting_for_retry"], found["dead_letters_open"]) == (1, 1)
+    assert found["discrepancies"] == 1
+    assert found["sessions"] == {"registered": 1}
+    assert found["verdicts"]["applied"] >= 15
+    assert found["cores"] == [
+        {"core_id": "core-1", "alive": True, "draining": False, "tasks_open": 1}
+    ]
+    assert not found["truncated"]
+
+
+def test_more_rows_than_are_read_are_said(cast: Cast, connection: Connection) -> None:
+    window = Window(
+        since=cast.story.now - timedelta(hours=1),
+        until=cast.story.now,
+        now=cast.story.now,
+        rows_max=2,
+    )
+    for read in (analytics.task_performance, analytics.worker_efficiency):
+        found = read(connection, window)
+        assert found.truncated
+        assert "rows_read" not in found.rows[0]
+    counts, truncated = analytics.system_health(connection, window)
+    assert truncated
+    assert sum(counts["verdicts"].values()) == 2
+
+
+def test_the_floor_of_a_moment_is_not_above_what_is_made_then(manual_clock: ManualClock) -> None:
+    moment = manual_clock.now()
+    assert uuid7_floor(moment)[:13] == uuid7_floor(moment + timedelta(microseconds=900))[:13]
+    assert uuid7_floor(moment) < uuid7_floor(moment + timedelta(milliseconds=1))
