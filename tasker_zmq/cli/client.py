@@ -39,6 +39,7 @@ class CommandClient:
         self._endpoint = endpoint
         self._clock = SystemClock()
         self._ids = IdMaker(self._clock, system_dice())
+        self._source = Peer(type="cli", id=f"{_login()}@{sockets.gethostname()}")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = _socket(self._context, zmq.DEALER, endpoint, purpose="commands")
 
@@ -69,11 +70,28 @@ class CommandClient:
             command_id=self._ids.uuid7(),
             metadata=CommandMetadata(
                 timestamp=self._clock.now().isoformat(),
-                source=Peer(type="cli", id=f"{_login()}@{sockets.gethostname()}"),
+                source=self._source,
                 timeout_ms=int(timeout_seconds * 1_000),
             ),
             payload=Payload(type=command_type, data=codec.raw(request)),
         )
+        return self._exchange(command, timeout_seconds)
+
+    def repeat(
+        self, command: Command, *, new_id: bool, timeout_seconds: float = ANSWER_SECONDS_MAX
+    ) -> tuple[str, msgspec.Raw]:
+        """Send a former command once more, in this caller's name; its id, and the answer's data."""
+        metadata = msgspec.structs.replace(
+            command.metadata, timestamp=self._clock.now().isoformat(), source=self._source
+        )
+        repeated = msgspec.structs.replace(
+            command,
+            command_id=self._ids.uuid7() if new_id else command.command_id,
+            metadata=metadata,
+        )
+        return repeated.command_id, self._exchange(repeated, timeout_seconds)
+
+    def _exchange(self, command: Command, timeout_seconds: float) -> msgspec.Raw:
         _send(self._socket, codec.encode(command), self._endpoint, purpose="commands")
         reply = self._receive(command.command_id, timeout_seconds)
         if reply.payload.type == ERROR:

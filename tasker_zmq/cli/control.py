@@ -71,13 +71,14 @@ def results_option(command: Callable[P, R]) -> Callable[P, R]:
         "--result",
         metavar="JSON",
         default="null",
-        callback=_json,
+        callback=json_value,
         help="What the steps are taken to have returned. [default: null]",
     )
     return option(command)
 
 
-def _json(ctx: click.Context, parameter: click.Parameter, value: str) -> msgspec.Raw:
+def json_value(ctx: click.Context, parameter: click.Parameter, value: str) -> msgspec.Raw:
+    """A callback for an option whose value is JSON, kept to the byte."""
     try:
         orjson.loads(value)
     except orjson.JSONDecodeError as error:

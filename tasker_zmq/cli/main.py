@@ -67,6 +67,9 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
     "batches": Subcommand("tasker_zmq.cli.batches:batches", "List and show batches of steps."),
     "ledger": Subcommand("tasker_zmq.cli.ledger:ledger", "Read every message as it was received."),
     "workers": Subcommand("tasker_zmq.cli.workers:workers", "List the workers and how they are."),
+    "commands": Subcommand(
+        "tasker_zmq.cli.commands:commands", "See what was asked and answered; ask, and ask again."
+    ),
     "workflows": Subcommand(
         "tasker_zmq.cli.workflows:workflows", "Validate, publish, list and draw workflows."
     ),
