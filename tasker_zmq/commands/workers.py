@@ -223,12 +223,11 @@ def _adopt(
         core_id=sitting.desk.state.core_id,
     )
     adopted = batch_store.adopt(sitting.connection, uuids, adopter, now=sitting.now)
-    former = {row.batch_id: SessionId(row.former_session_id) for row in adopted}
-    held = batch_store.steps_in_flight(sitting.connection, list(former))
+    held = batch_store.steps_in_flight(sitting.connection, [row.batch_id for row in adopted])
     state, tuning = sitting.desk.state, sitting.desk.tuning
-    sitting.changes.then(lambda: _hand_over(state, session, held, former=former))
+    sitting.changes.then(lambda: _hand_over(state, session, held))
     sitting.changes.then(lambda: discover.watch_adopted(state, tuning, adopted, now=sitting.now))
-    return frozenset(former)
+    return frozenset(row.batch_id for row in adopted)
 
 
 def _succeed(
@@ -255,16 +254,15 @@ def _succeed(
 _UUID = re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}")
 
 
-def _hand_over(
-    state: CoreState,
-    session: Session,
-    held: Sequence[Row],
-    *,
-    former: Mapping[BatchId, SessionId],
-) -> None:
+def _hand_over(state: CoreState, session: Session, held: Sequence[Row]) -> None:
+    if not held:
+        return
+    # Not only its last session: it may have been with another core since it was one of ours. Those
+    # from before a restart have no name.
+    names = {session.worker_name, ""}
+    givers = [each for each in state.sessions.values() if each.worker_name in names]
     for row in held:
-        giver = state.sessions.get(former[row.batch_id])
-        if giver is not None:
+        for giver in givers:
             giver.release([row.workflow_step_id], row.batch_id)
         sent = Sent(batch_id=row.batch_id, batch_uuid=row.batch_uuid, reached=True)
         session.take(sent, [row.workflow_step_id])

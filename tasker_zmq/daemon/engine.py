@@ -208,6 +208,8 @@ class EngineThread(threading.Thread):
         try:
             if self._connection is None:
                 self._connection = self._parts.database.connect()
+                # Meanwhile nothing held the name: the next tick asks whether it is still ours.
+                self._state.lease_renewed_at = None
                 with self._connection.begin():
                     worker_store.hold_name(self._connection, self._state.core_id)
             with self._connection.begin():

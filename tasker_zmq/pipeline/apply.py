@@ -29,6 +29,7 @@ from tasker_zmq.protocol.messages import (
 )
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import steps as step_store
+from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.definitions import StepDefinition
 from tasker_zmq.store.ledger import DeadLetterRow, LedgerRow
 from tasker_zmq.store.steps import Move
@@ -69,6 +70,7 @@ class Applying:
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self.findings = Findings()
+        self._related = set[tuple[SessionId, SessionId]]()  # of one process: both may speak
 
     def run(self, received: Sequence[Decoded | Undecodable]) -> Findings:
         """Rule on each message in the order in which it came."""
@@ -126,6 +128,24 @@ class Applying:
         if whole:
             ids = [view.batch_id for uuid, view in views.batches.items() if uuid in whole]
             views.load(batch_store.expired(self._turn.connection, ids))
+        self._meet_strangers(messages)
+
+    def _meet_strangers(self, messages: Sequence[ResultMessage]) -> None:
+        """Sessions that memory does not connect may be of one process, at several cores."""
+        pairs = {
+            (message.session_id or LEGACY_SESSION, batch.session_id)
+            for message in messages
+            if (batch := self.findings.views.batches.get(message.batch_id.lower())) is not None
+            and not self._may_speak(message.session_id, batch)
+        }
+        if pairs:
+            ids = sorted({each for pair in pairs for each in pair})
+            processes = worker_store.processes_of(self._turn.connection, ids)
+            self._related = {
+                pair
+                for pair in pairs
+                if processes.get(pair[0], pair[0]) == processes.get(pair[1], pair[1])
+            }
 
     def _take(self, decoded: Decoded) -> None:
         message = decoded.message
@@ -146,6 +166,8 @@ class Applying:
     def _may_speak(self, session_id: SessionId | None, batch: BatchView) -> bool:
         speaking = session_id or LEGACY_SESSION
         if speaking == batch.session_id:
+            return True
+        if (speaking, batch.session_id) in self._related:
             return True
         return batch.session_id in self._succeeded(speaking) or speaking in self._succeeded(
             batch.session_id

@@ -154,6 +154,7 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
 def _succeed_the_dead(turn: Turn) -> bool:
     """Claim tasks and batches that nobody living owns; whether there are more of them."""
     state, tuning = turn.state, turn.tuning
+    worker_store.fence(turn.connection, core_id=state.core_id, now=turn.now)
     claimed = step_store.claim(
         turn.connection, core_id=state.core_id, now=turn.now, at_most=tuning.sweep_tasks_max
     )
@@ -179,7 +180,7 @@ def sweep(turn: Turn) -> list[Entry]:
         again_at = turn.now
         cores = worker_store.living(turn.connection, now=turn.now)
         turn.changes.then(lambda: _note_cores(state, cores))
-        if not _succeed_the_dead(turn):
+        if _was_away_lately(turn) or not _succeed_the_dead(turn):
             again_at += timedelta(seconds=tuning.sweep_seconds)
             ends = [each.lease_expires_at for each in cores if each.core_id != state.core_id]
             again_at = min([again_at, *ends])
@@ -218,11 +219,22 @@ def _addresses(cores: Sequence[LivingCore]) -> tuple[CoreAddress, ...]:
     )
 
 
+def _was_away_lately(turn: Turn) -> bool:
+    """Whether others may have been away just as long, and have not come back yet.
+
+    After an outage of the database all leases are over: everyone has the time of one to renew his.
+    """
+    back_at, lease_seconds = turn.state.back_at, turn.tuning.core_lease_seconds
+    return back_at is not None and turn.now - back_at < timedelta(seconds=lease_seconds)
+
+
 def _sweep_beside_others(turn: Turn) -> None:
-    """Steps of ours that another core made ready, and whose word was not heard."""
+    """Steps of ours that another core made ready or postponed, and whose word was not heard."""
     state, now = turn.state, turn.now
     if state.full_sweep_at is None or now >= state.full_sweep_at:
         again_at = now + FULL_SWEEP_EVERY
+        upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
+        turn.changes.then(lambda: state.set_next_retry(upcoming))
         turn.changes.then(lambda: _swept_fully(state, again_at))
         if state.sweep_cursor is None:
             turn.changes.then(lambda: _restart(state))

@@ -1,4 +1,4 @@
-"""What cores tell each other: steps that became ready in tasks of another one.
+"""What cores tell each other: steps of another one's tasks that became ready, or will in a while.
 
 Any core records any result, but the owner of a task sends its steps. It is told which tasks to look
 at; should it not hear, its slow sweep finds them.
@@ -11,6 +11,7 @@ from tasker_zmq.domain.ids import CoreId, TaskId
 from tasker_zmq.pipeline.inbox import Received, StepsReady
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.store import control as control_store
+from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.steps import Moved, ReadyStep
 
@@ -20,7 +21,7 @@ STEPS_MAX: Final = 10_000
 
 
 def tell(turn: Turn, moved: Iterable[Moved]) -> None:
-    """Tell the owners, with the commit, where steps of theirs became ready."""
+    """Tell the owners, with the commit, where steps of theirs are or will be ready."""
     owned: dict[CoreId, set[TaskId]] = {}
     for each in moved:
         for core_id, task_id in each.elsewhere:
@@ -43,10 +44,12 @@ def understand(payload: str, core_id: CoreId) -> StepsReady | None:
 
 
 def ready(turn: Turn, inbox: Sequence[Received]) -> list[ReadyStep]:
-    """The steps that others told of and that may be sent now."""
+    """The steps that others told of and that may be sent now; when the next one may is noted."""
     named = {task_id for each in inbox if isinstance(each, StepsReady) for task_id in each.task_ids}
     if not named:
         return []
+    upcoming = step_store.next_retry(turn.connection, core_id=turn.state.core_id)
+    turn.changes.then(lambda: turn.state.set_next_retry(upcoming))
     return control_store.viable_of(
         turn.connection,
         sorted(named),

@@ -72,12 +72,18 @@ class Recovering:
         *,
         reason: str,
         never_started: frozenset[StepId] | None = frozenset(),
+        session_id: SessionId | None = None,
     ) -> Findings:
-        """Batches whose session is gone: steps `never_started` (None: all) are not charged."""
+        """Batches whose session is gone: steps `never_started` (None: all) are not charged.
+
+        With `session_id` those are left alone that its worker took along to another session.
+        """
         self._applying = Applying(self._turn)
         findings = self._applying.findings
         findings.views.load(self._ours(batch_ids))
         for batch in findings.views.batches.values():
+            if session_id not in {None, batch.session_id}:
+                continue
             for step in _held(findings, batch):
                 never = never_started is None or step.step_id in never_started
                 self._lose(batch, step, reason=reason, error_type="Lost", never=never)

@@ -283,7 +283,9 @@ class _Pass:
             ([each for each in batch_ids if each not in begun], left.never_started),
         ):
             if ids:
-                findings = recovering.lose(ids, reason=reason, never_started=never_started)
+                findings = recovering.lose(
+                    ids, reason=reason, never_started=never_started, session_id=session_id
+                )
                 moves += findings.moves
                 self._write(findings)
         worker_store.close_sessions(self._turn.connection, [session_id], now=self._turn.now)

@@ -22,7 +22,7 @@ LEGACY_CREDIT = 100
 
 
 class CoreLostError(TaskerError):
-    """Another process runs under this core's name."""
+    """Another process runs under this core's name, or another core has taken its work over."""
 
 
 def make_partitions(turn: Turn) -> None:
@@ -87,6 +87,7 @@ def forgive_absence(state: CoreState, absence: timedelta, now: datetime) -> None
         session.last_heard_at = max(session.last_heard_at, now)
         if session.doubted_at is not None:
             session.doubted_at = now
+    state.back_at = now
     state.deadlines.postpone(absence)
     state.unreconciled.postpone(absence)
 
@@ -151,8 +152,9 @@ def _renew_lease(turn: Turn) -> None:
     )
     if not kept:
         raise CoreLostError(
-            f"core '{state.core_id}' (epoch {state.epoch}) was taken over by another process; "
-            "give each daemon its own --core-id"
+            f"core '{state.core_id}' (epoch {state.epoch}) was taken over by another process, "
+            "or by another core when its lease was over; start it again, and give each daemon its "
+            "own --core-id"
         )
     turn.changes.then(lambda: _renewed(state, turn.now))
 

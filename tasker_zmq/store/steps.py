@@ -51,7 +51,8 @@ class ReadyStep:
 class Moved:
     """What followed from moves: `blocked` tasks have a failure and must be looked at.
 
-    `elsewhere` are other cores' tasks in which steps became ready: those cores are to be told.
+    `elsewhere` are other cores' tasks in which steps became ready, or wait to be tried again: those
+    cores are to be told.
     """
 
     ready: tuple[ReadyStep, ...] = ()
@@ -172,7 +173,7 @@ def apply(
         elsewhere=tuple(
             (row.elsewhere, row.task_id)
             for row in returned
-            if row.kind == "ready" and row.elsewhere is not None
+            if row.kind in {"ready", "postponed"} and row.elsewhere is not None
         ),
         blocked=tuple(row.task_id for row in returned if row.kind == "blocked"),
         finished=tuple(row.task_id for row in returned if row.kind == "finished"),

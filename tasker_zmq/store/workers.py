@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
 from tasker_zmq.store.notifications import notify
-from tasker_zmq.store.statements import run
+from tasker_zmq.store.statements import rows, run
 from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
 
 CORES_CHANNEL: Final = "tasker_cores"  # of NOTIFY, when a core begins, or gives up its work
@@ -169,6 +169,18 @@ def sessions_of(
     return {SessionId(each) for each in connection.execute(chosen).scalars()}
 
 
+def processes_of(
+    connection: Connection, session_ids: Sequence[SessionId]
+) -> dict[SessionId, tuple[int, str]]:
+    """The worker, and the instance that its process gave itself, of those sessions that told it."""
+    instance = Registration.connection_details["instance"].astext
+    chosen = select(Registration.session_id, Registration.worker_id, instance).where(
+        Registration.session_id.in_(session_ids), instance.is_not(None)
+    )
+    found = connection.execute(chosen)
+    return {SessionId(row[0]): (row[1], row[2]) for row in found}
+
+
 def close_sessions(
     connection: Connection, session_ids: Sequence[SessionId], *, now: datetime
 ) -> None:
@@ -269,6 +281,14 @@ def living_cores(connection: Connection, *, now: datetime) -> dict[str, str]:
     return {
         row.core_id: str(row.endpoints.get("commands", "")) for row in connection.execute(chosen)
     }
+
+
+def fence(connection: Connection, *, core_id: CoreId, now: datetime) -> bool:
+    """Shut out other cores that are dead and own work; whether there are any.
+
+    Behind it no process of theirs, however long it slept, gets through a tick any more.
+    """
+    return bool(rows(connection, "fence_cores", {"core_id": core_id, "now": now}))
 
 
 def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:

@@ -120,7 +120,7 @@ class World:
         self._commands = 0
         self.start()
 
-    def start(self) -> None:
+    def start(self, *, predecessor_gone: bool = False) -> None:
         """A new process under this core's name; raises while the former one's lease lives."""
         now = self.clock.now()
         with self.engine.begin() as connection:
@@ -130,6 +130,7 @@ class World:
                 {"commands": f"ipc://{self.core_id}"},
                 now=now,
                 lease_seconds=self.tuning.core_lease_seconds,
+                predecessor_gone=predecessor_gone,
             )
             if epoch is None:
                 raise StillOpenError(f"core '{self.core_id}' is still alive")
@@ -141,7 +142,9 @@ class World:
             state=self.state,
             tuning=self.tuning,
             environment="test",
-            endpoints=DataPlane(steps="inproc://steps", results="inproc://results"),
+            endpoints=DataPlane(
+                steps=f"inproc://{self.core_id}/steps", results=f"inproc://{self.core_id}/results"
+            ),
             make_uuid=self._ids.uuid7,
         )
         self.ticking = Tick(

@@ -43,5 +43,5 @@ def test_a_command_that_ends_for_a_lost_core_says_one_line(
     assert run(daemon, [], program="tasker-zmq") == 1
     told = capsys.readouterr().err
     (line,) = [each for each in told.splitlines() if each.startswith("error: ")]
-    assert line.startswith("error: core 'core-1' (epoch 1) was taken over by another process; ")
+    assert line.startswith("error: core 'core-1' (epoch 1) was taken over by another process, ")
     assert "Traceback" not in told

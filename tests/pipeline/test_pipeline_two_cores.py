@@ -1,5 +1,9 @@
 """Two cores on one database: each outcome is applied by one of them."""
 
+from datetime import timedelta
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
@@ -7,10 +11,12 @@ from sqlalchemy import Connection, Engine
 from tasker_zmq.domain.ids import CoreId, TaskId
 from tasker_zmq.pipeline import neighbours
 from tasker_zmq.pipeline.inbox import CoreEnded, StepsReady
+from tasker_zmq.pipeline.upkeep import CoreLostError, forgive_absence
 from tasker_zmq.protocol.commands import InHand
 from tasker_zmq.store.notifications import listen, wait
+from tasker_zmq.store.tables import Base
 from tasker_zmq.store.workers import end_core
-from tasker_zmq.testing.simulated_worker import SimulatedWorker
+from tasker_zmq.testing.simulated_worker import SimulatedWorker, failing
 from tasker_zmq.testing.world import Node, World, done, template
 from tests.pipeline.conftest import MakeWorld
 from tests.store.meanwhile import meanwhile
@@ -127,7 +133,15 @@ def test_a_core_that_ends_properly_is_succeeded_at_once(make_world: MakeWorld) -
     assert second.task(task).state == "complete"
 
 
-def test_a_core_that_was_only_stopped_leaves_what_was_taken_over_to_its_successor(
+def everything(world: World) -> list[Any]:
+    """All rows of all tables."""
+    return [
+        world.rows(f"SELECT * FROM {table.name} t ORDER BY t::text")  # noqa: S608
+        for table in Base.metadata.sorted_tables
+    ]
+
+
+def test_a_core_that_slept_until_it_was_succeeded_writes_nothing_more(
     make_world: MakeWorld,
 ) -> None:
     first, second = two(make_world)
@@ -136,15 +150,86 @@ def test_a_core_that_was_only_stopped_leaves_what_was_taken_over_to_its_successo
     task = first.submit("pair")
     batch = anna.batch()
     second.wait(second.tuning.core_lease_seconds + 0.5)
-    anna.silent = True
-    first.wait(first.tuning.session_dead_seconds + 1)  # it wakes, and its session is dead
-    assert second.steps(task)["a"].state == "in_progress"
-    first.tick(*anna.answers(batch))  # late, and by the core that no longer owns the batch
+    before = everything(second)
+    with pytest.raises(CoreLostError):
+        first.tick(*anna.answers(batch))  # it wakes
+    assert everything(second) == before
+    first.start()  # somebody starts it again
+    first.tick()
     second.worker("bert")
     second.wait(40)
     second.run()
     assert second.task(task).state == "complete"
-    assert set(first.verdicts()) <= {"applied", "duplicate", "stale", "rejected"}
+
+
+def test_a_core_that_slept_and_was_not_succeeded_goes_on(make_world: MakeWorld) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    first.worker("anna")
+    second.tick()
+    task = first.submit("pair")
+    first.clock.advance(first.tuning.core_lease_seconds + 1)
+    forgive_absence(first.state, timedelta(seconds=11), first.clock.now())
+    first.run()
+    assert first.task(task).state == "complete"
+
+
+def test_after_an_outage_for_all_nobody_is_succeeded_who_had_no_time_to_come_back(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    first.worker("anna")
+    task = first.submit("pair")
+    outage = timedelta(seconds=60)
+    second.clock.advance(60)
+    for core in (first, second):
+        forgive_absence(core.state, outage, core.clock.now())
+    second.tick()  # the first one that is back
+    assert second.task(task).processing_core_id == "first"
+    first.run()
+    assert first.task(task).state == "complete"
+
+
+def test_a_step_that_another_core_postponed_is_tried_again_by_the_owner_of_its_task(
+    engine: Engine, make_world: MakeWorld
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna", handler=lambda _: failing("not now"))
+    task = first.submit("pair")
+    with engine.connect() as connection:
+        listen(connection, [neighbours.CHANNEL])
+        second.tick(*first.work())
+        (heard,) = wait(connection, 20)
+    assert second.steps(task)["a"].state == "waiting_for_retry"
+    assert first.state.next_retry_at is None
+    told = neighbours.understand(heard[1], first.core_id)
+    assert told is not None
+    first.tick(told)
+    assert first.state.next_retry_at == first.steps(task)["a"].next_attempt_at
+    anna.handler = done
+    first.run()
+    assert first.task(task).state == "complete"
+
+
+def test_a_batch_that_came_to_another_core_with_its_worker_has_its_deadline_there(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna")
+    first.submit("pair")
+    batch = anna.batch()
+    again = second.worker("anna", in_hand=(InHand(batch_id=batch.batch_id),))
+    ((batch_id,),) = second.rows("SELECT batch_id FROM tasker_step_execution_batches")
+    assert batch_id in second.state.deadlines
+    again.silent = True  # it takes another one, and never says anything of the first
+    first.clock.advance(1)
+    back = first.worker("anna", in_hand=(InHand(batch_id=batch.batch_id),))
+    assert [key for key, each in first.state.sessions.items() if each.holding] == [back.session_id]
+    first.tick(*SimulatedWorker("anna", back.session_id, handler=done, route=()).answers(batch))
+    first.run()
 
 
 def recorded_by_the_other(make_world: MakeWorld) -> tuple[World, World, TaskId]:
@@ -189,3 +274,26 @@ def test_a_word_that_is_not_heard_costs_time_and_no_more(make_world: MakeWorld) 
 def test_nonsense_on_the_channel_says_nothing(payload: str) -> None:
     told = neighbours.understand(payload, CoreId("first"))
     assert told is None or payload.startswith("first ")
+
+
+@pytest.mark.parametrize(("instance", "verdict"), [("life-1", "applied"), ("life-2", "rejected")])
+def test_a_process_is_heard_by_whichever_of_its_sessions_it_speaks(
+    make_world: MakeWorld, instance: str, verdict: str
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna", connection_info={"instance": "life-1"})
+    first.submit("pair")
+    batch = anna.batch()
+    now_hers = second.worker(
+        "anna",
+        in_hand=(InHand(batch_id=batch.batch_id),),
+        connection_info={"instance": instance},
+    )
+    first.tick(*anna.answers(batch)[:1])
+    assert first.verdicts() == [verdict]
+    again = SimulatedWorker("anna", now_hers.session_id, handler=done, route=())
+    second.tick(*again.answers(batch))
+    for _ in range(10):
+        first.wait(3)
+        second.tick(*second.beats(), *second.work())

@@ -100,6 +100,7 @@ CASES: dict[str, Case] = {
             "now": NOW,
         }
     ),
+    "fence_cores": Case(values={"core_id": volume.CORE, "now": NOW}, rows_max=60),
     "claim_tasks": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 500}, rows_max=60),
     "control_steps": Case(
         values={

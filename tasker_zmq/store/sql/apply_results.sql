@@ -2,8 +2,9 @@
 -- the consequences: transitions, children that wait for one parent less, tasks whose last leaf is
 -- complete. Adds to each batch what was heard of it, writes its transitions, and one ledger row for
 -- each message. Moves are guarded by the expected state: `moved` rows are exactly those that moved,
--- `ready` rows are steps that may now be sent: by another core, if `elsewhere` names one. The
--- batches were locked when they were loaded.
+-- `ready` rows are steps that may now be sent: by another core, if `elsewhere` names one. Of steps
+-- that wait to be tried again, `postponed` names those whose task is another core's. The batches
+-- were locked when they were loaded.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:from_states AS text[]), CAST(:to_states AS text[]),
@@ -151,6 +152,10 @@ FROM (
     FROM moved
     WHERE state = 'pending' AND unfinished_parents = 0
 ) r JOIN tasker_tasks t USING (task_id)
+UNION ALL
+SELECT 'postponed', NULL, m.task_id, NULL, NULL, NULL, NULL, NULL, NULL, t.processing_core_id
+FROM moved m JOIN tasker_tasks t USING (task_id)
+WHERE m.state = 'waiting_for_retry' AND t.processing_core_id <> :core_id
 UNION ALL
 SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM progress p
