@@ -183,7 +183,9 @@ def test_what_is_taken_along_at_the_moment_of_a_loss_is_not_lost(
 ) -> None:
     first, second, anna, task = sent_by_the_first(make_world)
     anna.silent = True
-    first.clock.advance(first.tuning.session_dead_seconds + 1)
+    first.clock.advance(first.tuning.session_dead_seconds / 2)
+    first.tick()  # it lives
+    first.clock.advance(first.tuning.session_dead_seconds / 2 + 1)
     now = first.clock.now()
 
     def lose(connection: Connection) -> None:

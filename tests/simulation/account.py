@@ -41,10 +41,11 @@ def settle_accounts(simulation: "Simulation") -> None:
 
 
 def _memory(simulation: "Simulation") -> None:
-    for session in simulation.core.world.state.sessions.values():
-        if session.holding:
-            held = dict(session.holding)
-            raise ViolationError("I9 credit comes back", f"{session.session_id} holds {held}")
+    for core in simulation.cores.processes:
+        for session in core.state.sessions.values():
+            if session.holding:
+                held = f"{session.session_id} of {core.name} holds {dict(session.holding)}"
+                raise ViolationError("I9 credit comes back", held)
 
 
 def _tasks(simulation: "Simulation") -> None:
@@ -72,8 +73,8 @@ def _ledger(simulation: "Simulation") -> None:
     [(count,)] = simulation.database.rows(
         "SELECT count(*) FROM tasker_step_execution_batch_received_results"
     )
-    if count != simulation.core.ledger_rows:
-        detail = f"{simulation.core.ledger_rows} results were taken, the ledger has {count}"
+    if count != simulation.ledger_rows:
+        detail = f"{simulation.ledger_rows} results were taken, the ledger has {count}"
         raise ViolationError("I2 each arrival once", detail)
 
 
@@ -140,7 +141,7 @@ def _given(told: str, runs: list[Run], parents: list[tuple[str, str, str]]) -> N
 
 def _published(simulation: "Simulation") -> None:
     known = {uuid for (uuid,) in simulation.database.rows(_BATCHES)}
-    for uuid, (session_id, _) in simulation.core.watch.batches.items():
+    for uuid, (session_id, _) in simulation.watch.batches.items():
         if uuid not in known:
             raise ViolationError("I5 committed", f"batch {uuid} of {session_id} is in no row")
     several = Counter((run.batch_id, run.request.step_id) for run in simulation.witness.runs)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import SUCCESS, Command, Payload
+from tasker_zmq.protocol.commands import ERROR, SUCCESS, Command, ErrorData, Payload
 from tasker_zmq.protocol.tasks import TaskInitialized
+from tasker_zmq.store import submissions
+from tasker_zmq.testing.world import NAMESPACE
 from tests.simulation.network import Link
 from tests.simulation.timeline import ViolationError
 
@@ -32,9 +34,17 @@ class Client:
         for task in self.open:
             moment = dice.uniform(0.0, options.stormy_seconds * 0.7)
             simulation.timeline.at(moment, partial(self._ask, task))
+        self._by_sql = frozenset(f"row-{number}" for number in range(1, options.by_sql + 1))
+        if self._by_sql:  # all at one moment, for whichever core is first
+            moment = dice.uniform(0.5, options.stormy_seconds * 0.7)
+            for task in sorted(self._by_sql):
+                self.open.append(task)
+                simulation.timeline.at(moment, partial(self._ask, task))
 
     def _ask(self, task: str) -> None:
         if task not in self.open:
+            return
+        if task in self._by_sql and self._asked_by_sql(task):
             return
         self._commands += 1
         command = Command(
@@ -43,21 +53,39 @@ class Client:
             payload=Payload(
                 type="InitializeTask",
                 data=msgspec.Raw(
-                    self._simulation.core.world.request(WORKFLOW, {"order": task}, identity=task)
+                    self._simulation.cores.sites[0].world.request(
+                        WORKFLOW, {"order": task}, identity=task
+                    )
                 ),
             ),
         )
         self._asked[command.command_id] = task
-        core = self._simulation.core
-        if core.alive:
-            core.receive_command(self.link, self.identity, codec.encode(command))
+        site = self._simulation.cores.some()
+        if site is not None and site.process is not None:
+            site.process.receive_command(self.link, self.identity, codec.encode(command))
         self._simulation.timeline.after(ASK_AGAIN_SECONDS, lambda: self._ask(task))
+
+    def _asked_by_sql(self, task: str) -> bool:
+        """Whether the database could be asked: then the task's number is known at once."""
+        simulation = self._simulation
+        if simulation.away:
+            return False
+        task_id = simulation.database.submit(f"{NAMESPACE}/{WORKFLOW}", task)
+        simulation.trace.note("asks by SQL", task, task_id)
+        simulation.witness.created(task, task_id)
+        self.open.remove(task)
+        simulation.cores.tell([(submissions.CHANNEL, "")])
+        return True
 
     def arrive(self, command: Command) -> None:
         """An answer."""
         task = self._asked.get(command.correlation_id or "")
         if task is None:
             return
+        if command.payload.type == ERROR:
+            refused = msgspec.json.decode(command.payload.data, type=ErrorData)
+            if refused.code == "busy":
+                return  # it stops; the next time another one is asked
         if command.payload.type != SUCCESS:
             raise ViolationError("tasks are taken", bytes(command.payload.data).decode()[:300])
         told = msgspec.json.decode(command.payload.data, type=TaskInitialized)

@@ -1,7 +1,7 @@
-"""The daemon without threads and sockets: the real front desk, engine, ticks and SQL."""
+"""A core's process without threads and sockets: the real front desk, engine, ticks and SQL."""
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,95 +11,125 @@ from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.clock import SteadyClock
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
-from tasker_zmq.daemon.engine import EngineParts, EngineThread
+from tasker_zmq.daemon.engine import AWAY_SECONDS_MAX, AWAY_SECONDS_MIN, EngineParts, EngineThread
+from tasker_zmq.daemon.listener import MISSED, Listener
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
-from tasker_zmq.pipeline.inbox import (
-    Letter,
-    Outbox,
-    Publication,
-)
+from tasker_zmq.domain.ids import CoreId
+from tasker_zmq.pipeline.inbox import Letter, Outbox, Publication, Received
 from tasker_zmq.pipeline.state import LEGACY_SESSION
 from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.upkeep import CoreLostError
 from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.commands import ResultsRecorded
 from tasker_zmq.store import workers as worker_store
-from tasker_zmq.testing import ManualClock
-from tasker_zmq.testing.world import StillOpenError, World
-from tests.simulation.database import CrashError, Fate
-from tests.simulation.engine import Patience, WatchedTick
+from tests.simulation.database import Access, CrashError, Fate, Word
+from tests.simulation.engine import Patience, WaitError, WatchedTick
 from tests.simulation.network import Link
-from tests.simulation.publications import LIMITS, PublicationWatch
-from tests.simulation.timeline import ProcessClock, ViolationError
+from tests.simulation.publications import LIMITS
+from tests.simulation.timeline import ViolationError
 
 if TYPE_CHECKING:
-    from tests.simulation.simulation import Simulation
+    from tests.simulation.cores import Site
     from tests.simulation.sockets import SimulatedPlane
     from tests.simulation.workers import Process
 
 MESSAGES_MAX = 500
 TICK_SECONDS = 0.001
-RESTART_SECONDS = (0.1, 3.0)
-TRY_AGAIN_SECONDS = 0.25
 CRASH_POINTS = ("before_commit", "before_publishing", "while_publishing", "before_letters")
-OUTAGE_SECONDS = (0.3, 20.0)
-PAUSE_SECONDS = (0.5, 25.0)
 LATE_END_SECONDS = (0.5, 5.0)  # until TCP finds that a peer without heartbeats is gone
-JUMPS_SECONDS = (-3_600.0, -30.0, -3.0, 3.0, 30.0, 3_600.0)
 SENDINGS_MAX = 60  # of one result: seconds, then once in 15 s, and whenever the core comes back
+DRAIN_SECONDS = 4.0
+WAIT_GROWS_MAX = AWAY_SECONDS_MAX / AWAY_SECONDS_MIN
 
 
 class Core:
-    """One core and its lives; `life` counts its processes."""
+    """One process of a core, from its start to its end; `site` is where it runs."""
 
-    def __init__(self, simulation: "Simulation") -> None:
-        self.simulation = simulation
-        self.wall_clock = ProcessClock(simulation.timeline)
-        self.clock = SteadyClock(self.wall_clock)
-        self.alive = self.busy = False
-        self.life = 0
-        self.paused_until = 0.0
+    def __init__(self, site: "Site", access: Access, clock: SteadyClock) -> None:
+        self.site = site
+        self.simulation = site.simulation
+        self.name = site.name
+        self.state = site.world.state
+        self.alive, self.busy = True, False
+        self.clock = clock
+        self.paused_until = self.away_until = 0.0
+        self.draining_until: float | None = None
         self.results_in_transaction = 0
-        self.ledger_rows = 0
         self.in_transaction = False
-        self.watch = PublicationWatch()
-        self._sent: Counter[str] = Counter()
-        self._doom = ""
+        self.doom = ""
+        self.stale = False  # whether another process has its name
+        self.gone = False  # whether nobody starts another when this one has died
         self._wake_number = 0
-        self._wake_at = float("inf")
-        self._ticked_at = float("-inf")
+        self._wake_at, self._ticked_at = float("inf"), float("-inf")
+        self._waits = 0
         self._subscribers: list[tuple[Process, SimulatedPlane]] = []
         self._subscribed_at: dict[SimulatedPlane, float] = {}
-        database = simulation.database
-        database.away = lambda: self._begins() and simulation.away
-        database.fate = self._draw_fate
-        database.committed = self._committed
-        self.world = World(
-            database.engine,
-            cast(ManualClock, self.clock),
-            seed=simulation.options.seed,
-            tuning=simulation.tuning,
-            steps_max=simulation.options.steps_in_memory,
+        self._access = access
+        access.away = self._is_away
+        access.fate = self._draw_fate
+        access.committed = self._committed
+        self.simulation.trace.note("core starts", self.told, self.state.epoch)
+        self._mailbox = Mailbox(messages_max=50_000, bytes_max=1 << 26)
+        lanes = Lanes(mailbox=self._mailbox, readers=cast(Readers, None), snapshot=_no_snapshot)
+        self._front = FrontDesk(
+            lanes,
+            limits=LIMITS,
+            core_id=self.name,
+            clock=clock,
+            send=self._send_letter,
+            legacy_workers=True,
         )
-        self._live()
+        self._engine = EngineThread(
+            EngineParts(
+                tick=cast(Tick, WatchedTick(site.world.ticking, self)),
+                state=self.state,
+                tuning=self.simulation.tuning,
+                database=access.engine,
+                mailbox=self._mailbox,
+                send=self._send,
+                clock=clock,
+                dice=self.simulation.dice,
+                messages_max=MESSAGES_MAX,
+                commands_max=MESSAGES_MAX,
+                ticked=lambda: None,
+            )
+        )
+        self._engine._stopping = cast(Any, Patience())
+        put = partial(self._mailbox.put, later=True)
+        self._listener = Listener(access.engine, core_id=CoreId(self.name), put=put)
+        if self.simulation.cores.several:
+            for missed in MISSED:
+                put(missed)
+        self.wake()
 
-    def _begins(self) -> bool:
+    @property
+    def told(self) -> str:
+        """What traces call it: nothing, where there is only one."""
+        return self.name if self.simulation.cores.several else ""
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a connection to the database, as far as it knows."""
+        return self._engine._connection is not None
+
+    def _is_away(self) -> bool:
         self.in_transaction = True
         self.results_in_transaction = 0
-        return True
+        return self.simulation.away or self.away_until > self.simulation.timeline.now
 
-    def _committed(self) -> None:
+    def _committed(self, words: Sequence[Word]) -> None:
         self.in_transaction = False
         if self.busy:
-            self.ledger_rows += self.results_in_transaction
+            self.simulation.ledger_rows += self.results_in_transaction
             self.results_in_transaction = 0
+        self.simulation.cores.tell(words)
 
     def _draw_fate(self) -> Fate:
         if not self.busy:
             return Fate.DONE
         strikes, dice = self.simulation.network.strikes, self.simulation.dice
-        if self._doom == "before_commit":
+        if self.doom == "before_commit":
             return Fate.CRASH_BEFORE
         fate = Fate.DONE
         if strikes("unknown_commit"):
@@ -107,95 +137,51 @@ class Core:
         elif strikes("conflict"):
             fate = Fate.CONFLICT
         if fate is not Fate.DONE:
-            self.simulation.trace.note("commit", fate)
+            self.simulation.trace.note("commit", self.told, fate)
         if fate is not Fate.UNKNOWN_DONE and fate is not Fate.DONE:
             self.in_transaction = False
         return fate
 
-    # Its lives.
-
-    def start(self) -> None:
-        """A new process; it waits until the lease of the former one has ended."""
-        self.clock = SteadyClock(self.wall_clock)
-        self.world.clock = cast(ManualClock, self.clock)
-        try:
-            self._free_name()
-            self.world.start()
-        except (StillOpenError, psycopg.OperationalError, DBAPIError):
-            self.simulation.timeline.after(TRY_AGAIN_SECONDS, self.start)
-            return
-        self._live()
-        for process in self.simulation.processes:
-            process.find_core()
-
-    def _free_name(self) -> None:
-        """A daemon sees that its predecessor's connection is gone; from elsewhere it would wait."""
-        if "clock_jump" in self.simulation.options.rates or self.simulation.dice.random() < 0.5:
-            state = self.world.state
-            with self.simulation.database.engine.begin() as connection:
-                now = self.clock.now()
-                worker_store.end_core(connection, state.core_id, state.epoch, now=now)
-
-    def _live(self) -> None:
-        self.alive, self.life = True, self.life + 1
-        self.in_transaction = False
-        self.simulation.trace.note("core starts", self.life)
-        self._mailbox = Mailbox(messages_max=50_000, bytes_max=1 << 26)
-        lanes = Lanes(mailbox=self._mailbox, readers=cast(Readers, None), snapshot=_no_snapshot)
-        self._front = FrontDesk(
-            lanes,
-            limits=LIMITS,
-            core_id=self.world.core_id,
-            clock=self.clock,
-            send=self._send_letter,
-            legacy_workers=True,
-        )
-        self._engine = EngineThread(
-            EngineParts(
-                tick=cast(Tick, WatchedTick(self.world.ticking, self)),
-                state=self.world.state,
-                tuning=self.simulation.tuning,
-                database=self.simulation.database.engine,
-                mailbox=self._mailbox,
-                send=self._send,
-                clock=self.clock,
-                dice=self.simulation.dice,
-                messages_max=MESSAGES_MAX,
-                commands_max=MESSAGES_MAX,
-                ticked=lambda: None,
-            )
-        )
-        self._engine._stopping = cast(Any, Patience(self))
-        self._subscribers, self._subscribed_at = [], {}
-        self._doom, self._wake_at, self._ticked_at = "", float("inf"), float("-inf")
-        self.wake()
+    # Its end.
 
     def die(self) -> None:
         """kill -9."""
-        self.simulation.trace.note("core dies", self._doom)
+        self.simulation.trace.note("core dies", self.told, self.doom)
+        self.end()
+
+    def end(self) -> None:
+        """The process is gone, and its connections with it."""
         self.alive = self.busy = False
         self.in_transaction = False
-        self._engine._drop_connection()
-        for process in list(self.simulation.processes):
-            process.lose_core()
-        calm = self.simulation.network.calm
-        seconds = 0.1 if calm else self.simulation.dice.uniform(*RESTART_SECONDS)
-        self.simulation.timeline.after(seconds, self.start)
+        self.let_go()
+        self.simulation.cores.ended(self)
 
-    def let_pass(self, seconds: float) -> None:
-        """The engine waits; meanwhile the world goes on, and may end this process."""
-        timeline = self.simulation.timeline
-        timeline.run_until(timeline.now + seconds, stop=lambda: not self.alive)
-        if not self.alive:
-            raise CrashError
+    def let_go(self) -> None:
+        self._engine._drop_connection()
+        self.simulation.database.give_back(self._access)
+
+    def drain(self) -> None:
+        """SIGTERM: it sends nothing new, and leaves when nothing is in hand or time is over."""
+        if self.draining_until is None:
+            self.simulation.trace.note("core drains", self.told)
+            self.draining_until = self.simulation.timeline.now + DRAIN_SECONDS
+            self.state.draining = True
+
+    def _leave(self) -> None:
+        """As the daemon does: the name is given back, if the database is there."""
+        self._engine._drop_connection()
+        with suppress(DBAPIError, psycopg.Error), self._access.engine.begin() as connection:
+            worker_store.end_core(
+                connection, self.state.core_id, self.state.epoch, now=self.clock.now()
+            )
+        self.simulation.trace.note("core leaves", self.told)
+        self.end()
 
     # What arrives.
 
     def receive_command(self, link: Link, identity: bytes, frame: bytes) -> None:
-        life = self.life
-
         def arrive() -> None:
-            if self.alive and self.life == life:
+            if self.alive:
                 self._front.command([identity, frame])
                 self.wake()
 
@@ -204,17 +190,15 @@ class Core:
         self.simulation.network.send(link, "command", arrive, told=told)
 
     def receive_result(self, link: Link, frame: bytes) -> None:
-        life = self.life
-
         def arrive() -> None:
-            if self.alive and self.life == life:
+            if self.alive:
                 self._front.result([frame])
                 self.wake()
 
         told = frame[:150].decode("utf-8", "replace")
         self.simulation.trace.note("result", link.name, told)
-        self._sent[told] += 1
-        if self._sent[told] > SENDINGS_MAX:
+        self.simulation.sent[told] += 1
+        if self.simulation.sent[told] > SENDINGS_MAX:
             raise ViolationError("I9 bounded resends", f"{link.name} sends again and again: {told}")
         self.simulation.network.send(link, "result", arrive, told=told)
 
@@ -222,7 +206,7 @@ class Core:
         self, process: "Process", plane: "SimulatedPlane", *, subscribed: bool
     ) -> None:
         """Beginnings arrive late at times; ends may get lost, or come after the next beginning."""
-        network, life = self.simulation.network, self.life
+        network = self.simulation.network
         moment = self.simulation.timeline.now + network.joining_seconds()
         if not subscribed and network.strikes("false_hints"):
             if not process.legacy:
@@ -232,12 +216,12 @@ class Core:
         self._subscribed_at[plane] = moment
 
         def arrive() -> None:
-            if not self.alive or self.life != life:
+            if not self.alive:
                 return
             granted = self._front.subscription(plane.topic, subscribed=subscribed)
             entry = (process, plane)
             if subscribed and granted:
-                self.watch.heard.add(plane.topic)
+                self.simulation.watch.heard.add(plane.topic)
             if subscribed and granted and plane.open:
                 self._subscribers.append(entry)
             elif not subscribed and entry in self._subscribers:
@@ -245,6 +229,13 @@ class Core:
             self.wake()
 
         self.simulation.timeline.at(moment, arrive)
+
+    def hear(self, word: Word) -> None:
+        """What PostgreSQL says to the process's listener."""
+        if self.alive:
+            for received in self._listener._understood([word]):
+                self._mailbox.put(received, later=True)
+                self.wake()
 
     # What it does.
 
@@ -268,62 +259,63 @@ class Core:
         if self.paused_until > timeline.now:
             self._wake_in(self.paused_until - timeline.now)
             return
-        self._draw_doom()
+        self.site.misfortunes(self)
         inbox = self._mailbox.take(MESSAGES_MAX, MESSAGES_MAX, 0.0)
-        self.simulation.trace.note("tick", len(inbox))
+        self.simulation.trace.note("tick", self.told, len(inbox))
+        self._deal_with(inbox)
+
+    def _deal_with(self, inbox: list[Received]) -> None:
+        """Until it is settled; where the engine would wait, the world goes on meanwhile."""
+        if not self.alive:
+            return
         self.busy = True
+        before = self.simulation.cores.before_tick(self)
         try:
             self._engine._deal_with(inbox)
         except CrashError:
-            if self.alive:
-                self.die()
+            self.die()
+            return
+        except WaitError as wait:
+            seconds = min(wait.seconds * 2**self._waits, wait.seconds * WAIT_GROWS_MAX)
+            self._waits += 1
+            self.simulation.timeline.after(seconds, lambda: self._deal_with(inbox))
             return
         except CoreLostError as error:
-            raise ViolationError("I13 one core", str(error)) from error
-        finally:
-            self.busy = False
-        self._ticked_at = timeline.now
-        self.simulation.look_after_tick()
+            self.simulation.cores.lost(self, before, error)
+            return
+        self.busy, self._waits = False, 0
+        self._ticked_at = self.simulation.timeline.now
+        self.simulation.cores.after_tick(self, before)
+        self.simulation.look_after_tick(self)
+        if self.draining_until is not None and self._drained:
+            self._leave()
+            return
         self._wake_in(max(TICK_SECONDS, 0.0 if len(self._mailbox) else self._engine._patience()))
 
-    def _draw_doom(self) -> None:
-        network, dice, now = (
-            self.simulation.network,
-            self.simulation.dice,
-            self.simulation.timeline.now,
-        )
-        if not self._doom and network.strikes("core_crash"):
-            self._doom = dice.choice(CRASH_POINTS)
-        if network.strikes("outage"):
-            self.simulation.away_until = now + dice.uniform(*OUTAGE_SECONDS)
-            self.simulation.trace.note("outage until", f"{self.simulation.away_until:.2f}")
-        if network.strikes("core_pause"):
-            self.paused_until = now + dice.uniform(*PAUSE_SECONDS)
-            self.simulation.trace.note("core pauses until", f"{self.paused_until:.2f}")
-        if network.strikes("clock_jump"):
-            # What rows say of the future holds for the next process too: small jumps, if any.
-            small = "core_crash" in self.simulation.options.rates
-            self.wall_clock.wrong_by += dice.choice(JUMPS_SECONDS[2:4] if small else JUMPS_SECONDS)
-            self.simulation.trace.note("clock wrong by", self.wall_clock.wrong_by)
+    @property
+    def _drained(self) -> bool:
+        in_hand = any(each.holding for each in self.state.sessions.values())
+        return not in_hand or self.simulation.timeline.now >= (self.draining_until or 0.0)
 
     # What it sends.
 
     def _send(self, outbox: Outbox) -> None:
         if self.in_transaction:
             raise ViolationError("I5 commit first", "the core sends inside of its transaction")
-        if self._doom == "before_publishing":
+        self.simulation.cores.before_sending(self)
+        if self.doom == "before_publishing":
             raise CrashError
         self._front.granted = frozenset(
-            topics.steps_topic(session_id) for session_id in self.world.state.sessions
+            topics.steps_topic(session_id) for session_id in self.state.sessions
         )
-        doomed = self._doom == "while_publishing"
+        doomed = self.doom == "while_publishing"
         count = len(outbox.publications) // 2 if doomed else len(outbox.publications)
         for publication in outbox.publications:
-            batch = self.watch.look_at(publication, self.world.state)
-            self.simulation.outboxes.look_at(batch, self.world.state)
+            batch = self.simulation.watch.look_at(publication, self.state)
+            self.simulation.outboxes.look_at(batch, self.state)
         for publication in outbox.publications[:count]:
             self._publish(publication)
-        if doomed or self._doom == "before_letters":
+        if doomed or self.doom == "before_letters":
             raise CrashError
         for letter in outbox.letters:
             self._send_letter(letter)
@@ -336,11 +328,11 @@ class Core:
             names = ", ".join(process.label for process, _ in to)
             raise ViolationError("I8 one session", f"{topic!r} is heard by {names}")
         told = f"batch {publication.batch_id} to {topic.decode()}"
-        simulation.trace.note("publishes", told, "" if to else "to nobody")
+        simulation.trace.note("publishes", self.told, told, "" if to else "to nobody")
         frame = topic + publication.body
         for process, plane in to[:1]:
             arrive = partial(plane.arrive, frame)
-            simulation.network.send(process.link, "publication", arrive, told=told)
+            simulation.network.send(process.link(self.site), "publication", arrive, told=told)
 
     def _send_letter(self, letter: Letter) -> None:
         command = codec.decode_command(letter.body, LIMITS)
@@ -351,13 +343,13 @@ class Core:
                 told.append(f"{entry.batch_id}/{entry.step_id} {entry.verdict}")
         elif command.command_type == "WorkerRegistered":
             told.append(bytes(command.payload.data)[:110].decode())
-            self.simulation.outboxes.registered(letter.route[0], command, self.world.state)
-        self.simulation.trace.note("says", letter.route[0].decode(), *told)
-        self.simulation.deliver(letter.route[0], letter.body, told=command.command_type)
+            self.simulation.outboxes.registered(letter.route[0], command, self.state)
+        self.simulation.trace.note("says", self.told, letter.route[0].decode(), *told)
+        self.simulation.deliver(self.site, letter, told=command.command_type)
 
     def serves(self, process: "Process") -> bool:
         """Whether a legacy worker is sent what there is for it."""
-        session = self.world.state.sessions.get(LEGACY_SESSION)
+        session = self.state.sessions.get(LEGACY_SESSION)
         heard = any(
             process is each and not plane.leads_nowhere for each, plane in self._subscribers
         )

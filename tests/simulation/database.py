@@ -16,6 +16,7 @@ from tasker_zmq.store.tables import Base
 from tests.simulation.promises import AT_REST
 
 Row = tuple[Any, ...]
+Word = tuple[str, str]  # a channel, and what was said on it
 
 
 class CrashError(BaseException):
@@ -32,49 +33,43 @@ class Fate(StrEnum):
     CONFLICT = "conflict"
 
 
-class Database:
-    """The engine that a core works with, and a connection of our own to look at what it did."""
+class Access:
+    """One core process's way to the database: a connection that can fail for this process alone."""
 
-    def __init__(self, url: str) -> None:
-        limits = ConnectionLimits()
+    def __init__(self, url: str, limits: ConnectionLimits) -> None:
         self.engine: Engine = connections.create(url, purpose="simulated", limits=limits)
-        looking = connections.create(url, purpose="looking", limits=limits)
-        self._looking_engine = looking
-        self._looking = psycopg.connect(
-            looking.url.set(drivername="postgresql").render_as_string(hide_password=False),
-            autocommit=True,
-            options="-c enable_mergejoin=off -c jit=off -c timezone=UTC"
-            " -c plan_cache_mode=force_generic_plan",
-        )
-        self.away: Callable[[], bool] = lambda: False
-        self.fate: Callable[[], Fate] = lambda: Fate.DONE
-        self.committed: Callable[[], None] = lambda: None
+        self.words: list[Word] = []  # of NOTIFY, in the transaction that is open
         event.listen(self.engine, "begin", self._begin)
         event.listen(self.engine, "commit", self._commit)
-        self._prepare("always", INVARIANTS)
-        self._prepare("at_rest", AT_REST)
-        tables = reversed(Base.metadata.sorted_tables)
-        self._emptying = "; ".join(f"DELETE FROM {table.name}" for table in tables)  # noqa: S608
+        event.listen(self.engine, "before_cursor_execute", self._listen)
+        self.forget()
 
-    def close(self) -> None:
-        self._looking.close()
-        self._looking_engine.dispose()
-        self.engine.dispose()
+    def forget(self) -> None:
+        """Nobody uses it; nothing fails."""
+        self.away: Callable[[], bool] = lambda: False
+        self.fate: Callable[[], Fate] = lambda: Fate.DONE
+        self.committed: Callable[[list[Word]], None] = lambda _words: None
 
     def _begin(self, connection: Connection) -> None:
         driver: Any = connection.connection.dbapi_connection
+        self.words = []
         if self.away():
             driver.close()  # whatever is asked next fails as it does when the server is gone
+
+    def _listen(self, _connection: Connection, _cursor: Any, statement: str, *more: Any) -> None:
+        if "pg_notify" in statement:
+            channel, payload = more[0].values()
+            self.words.append((channel, payload))
 
     def _commit(self, connection: Connection) -> None:
         fate = self.fate()
         driver: Any = connection.connection.dbapi_connection
         if fate is Fate.DONE:
-            self.committed()
+            self.committed(self.words)
             return
         if fate is Fate.UNKNOWN_DONE:
             driver.commit()
-            self.committed()
+            self.committed(self.words)
         else:
             driver.rollback()
         if fate is Fate.CRASH_BEFORE:
@@ -83,10 +78,57 @@ class Database:
             raise psycopg.errors.SerializationFailure("could not serialize: simulated")
         raise psycopg.OperationalError("server closed the connection unexpectedly: simulated")
 
+
+class Database:
+    """Ways for cores to work with it, and a connection of our own to look at what they did."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self._limits = url, ConnectionLimits()
+        self._accesses: list[Access] = []
+        self._free: list[Access] = []
+        looking = connections.create(url, purpose="looking", limits=self._limits)
+        self._looking_engine = looking
+        self._looking = psycopg.connect(
+            looking.url.set(drivername="postgresql").render_as_string(hide_password=False),
+            autocommit=True,
+            options="-c enable_mergejoin=off -c jit=off -c timezone=UTC"
+            " -c plan_cache_mode=force_generic_plan",
+        )
+        self._prepare("always", INVARIANTS)
+        self._prepare("at_rest", AT_REST)
+        tables = [table.name for table in reversed(Base.metadata.sorted_tables)]
+        self._emptying = "; ".join(f"DELETE FROM {name}" for name in tables)  # noqa: S608
+        self._fingerprint = " UNION ALL ".join(
+            f"SELECT '{name}', count(*), md5(string_agg(t::text, ' ' ORDER BY t::text)) "  # noqa: S608
+            f"FROM {name} t"
+            for name in tables
+        )
+
+    def close(self) -> None:
+        self._looking.close()
+        self._looking_engine.dispose()
+        self.dispose()
+
+    def dispose(self) -> None:
+        """End connections: they have prepared statements as these were."""
+        for access in self._accesses:
+            access.engine.dispose()
+
+    def take_access(self) -> Access:
+        """For one process of a core, until it is given back."""
+        if not self._free:
+            access = Access(self._url, self._limits)
+            self._accesses.append(access)
+            self._free.append(access)
+        return self._free.pop()
+
+    def give_back(self, access: Access) -> None:
+        access.forget()
+        self._free.append(access)
+
     @contextmanager
     def emptied(self) -> Iterator[None]:
         """Without any row, and with sequences that begin anew: a seed replays to the id."""
-        self.away, self.fate, self.committed = lambda: False, lambda: Fate.DONE, lambda: None
         with self._looking.transaction():
             # Without triggers: neither the ledger's refusal nor a foreign key has to be asked.
             self._looking.execute("SET LOCAL session_replication_role = replica")
@@ -98,7 +140,9 @@ class Database:
         try:
             yield
         finally:
-            self.away, self.fate = lambda: False, lambda: Fate.DONE
+            for access in self._accesses:
+                access.forget()
+            self._free = self._accesses[::-1]
 
     def _prepare(self, name: str, invariants: tuple[Invariant, ...]) -> None:
         parts = [
@@ -115,3 +159,17 @@ class Database:
     def rows(self, statement: str, *values: object) -> list[Row]:
         """What is committed, seen from outside."""
         return self._looking.execute(statement.encode(), values or None).fetchall()
+
+    def submit(self, workflow: str, task: str) -> int:
+        """Ask for a task as a program with a connection of its own does; the task's number."""
+        [(task_id,)] = self.rows(
+            "SELECT tasker_submit_task(%s, jsonb_build_object('order', %s::text), identity => %s)",
+            workflow,
+            task,
+            task,
+        )
+        return int(task_id)
+
+    def fingerprint(self) -> list[Row]:
+        """Tables, how many rows each has, and what is in them."""
+        return self._looking.execute(self._fingerprint.encode()).fetchall()

@@ -17,11 +17,19 @@ if TYPE_CHECKING:
     from tests.simulation.core import Core
 
 
+class WaitError(BaseException):
+    """The engine would wait, and then deal with the same inbox again: it does so when called again.
+
+    No Exception: it must come through to whoever called the engine.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"{seconds} s")
+        self.seconds = seconds
+
+
 class Patience:
     """In the place of the engine's event: who waits lets everybody else go on."""
-
-    def __init__(self, core: "Core") -> None:
-        self._core = core
 
     def is_set(self) -> bool:
         return False
@@ -30,8 +38,7 @@ class Patience:
         pass
 
     def wait(self, seconds: float) -> bool:
-        self._core.let_pass(seconds)
-        return False
+        raise WaitError(seconds)
 
 
 class WatchedTick:

@@ -23,10 +23,10 @@ def hunt(
     """The first seed that fails with the bug and does not fail without it."""
     for seed in range(1, seeds + 1):
         options = draw(seed, without=without, rates=planted.rates, **planted.fixed)
-        database.engine.dispose()  # its connections have prepared the statements as they were
+        database.dispose()  # its connections have prepared the statements as they were
         with planted.plant():
             outcome = simulate(options, database)
-            database.engine.dispose()
+            database.dispose()
         if outcome.violation is not None and simulate(options, database).violation is None:
             return seed, outcome
     return None

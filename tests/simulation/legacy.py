@@ -18,8 +18,9 @@ from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX
 from tasker_zmq.worker.runs import Outcome, RunEvent, runs_of
 from tests.simulation.options import LEGACY
 from tests.simulation.publications import LIMITS
+from tests.simulation.slots import Slots
 from tests.simulation.sockets import SimulatedPlane
-from tests.simulation.workers import Loop, Process, Slots
+from tests.simulation.workers import Loop, Process
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
@@ -34,15 +35,19 @@ class LegacyLoop:
         self._process = process
         self._one_shot = one_shot
         self._slots = Slots(process, process.plan.concurrency)
-        self._plane = SimulatedPlane(process, topic=topics.LEGACY_STEPS_TOPIC)
+        self._planes = [
+            SimulatedPlane(process, site, topic=topics.LEGACY_STEPS_TOPIC)
+            for site in process.simulation.cores.sites
+        ]
         self._batches = BatchesInHand(process.name)
         self._ended: dict[BatchUuid, list[OldStepResult]] = {}  # of batches that have not ended
         self.over = False
 
     def turn(self) -> float:
-        self._plane.read_subscriptions()
-        for frame in self._plane.batches():
-            self._receive(frame)
+        for plane in self._planes:
+            plane.read_subscriptions()
+            for frame in plane.batches():
+                self._receive(frame)
         self._slots.expire()
         for event in self._process.inbox.take():
             self._report(event)
@@ -90,8 +95,9 @@ class LegacyLoop:
         return self._process.clock.now().replace(tzinfo=None).isoformat()
 
     def _say(self, topic: str, message: ResultMessage) -> None:
-        """Once: while nobody listens, into the void."""
-        self._plane.publish(topic, codec.encode_frame(topics.subscription(topic), message))
+        """Once, to whoever listens; while nobody does, into the void."""
+        for plane in self._planes:
+            plane.publish(topic, codec.encode_frame(topics.subscription(topic), message))
 
 
 def _old(result: PartialResult) -> OldStepResult:

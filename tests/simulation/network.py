@@ -17,12 +17,19 @@ TO_WORKER = frozenset({"publication", "letter"})
 
 @dataclass(eq=False)
 class Link:
-    """The wire between the core and one process; a direction may be cut until a moment."""
+    """The wire between a core and one process; a direction may be cut until a moment."""
 
     name: str
     to_worker_cut_until: float = 0.0
     to_core_cut_until: float = 0.0
     latest: dict[str, float] = field(default_factory=dict)  # by kind: messages keep their order
+
+    def cut(self, which: str, until: float) -> None:
+        """The way "in" to the worker, the way "out" of it, or both."""
+        if which != "out":
+            self.to_worker_cut_until = until
+        if which != "in":
+            self.to_core_cut_until = until
 
     def cut_until(self, kind: str) -> float:
         return self.to_worker_cut_until if kind in TO_WORKER else self.to_core_cut_until

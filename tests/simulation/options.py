@@ -1,7 +1,7 @@
 """What one simulation consists of: drawn from its seed, shown with it, made smaller on failure."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -37,6 +37,16 @@ FAULTS: Final[Mapping[str, tuple[float, float]]] = {
     "hang": (0.01, 0.1),  # a handler that never comes back
     "slow": (0.05, 0.4),
     "once": (0.1, 0.6),  # a step that must not run twice
+}
+
+# What happens only where there are several cores.
+CORE_FAULTS: Final[Mapping[str, tuple[float, float]]] = {
+    "core_gone": (0.003, 0.02),  # it dies, and nobody starts it again
+    "core_drain": (0.003, 0.02),  # SIGTERM
+    "core_twin": (0.2, 0.9),  # of one that is not heard of another is started under its name
+    "core_cut": (0.02, 0.15),  # from all workers, not from the database
+    "lost_words": (0.1, 0.6),  # of NOTIFY: they come late, or not at all
+    "registrations": (0.02, 0.15),  # all workers register again, several times
 }
 
 
@@ -90,6 +100,8 @@ class Options:
     rates: Mapping[str, float] = field(default_factory=dict)
     durable: tuple[str, ...] = ()  # the workers with an outbox on disk
     legacy: Legacy = Legacy.NONE
+    cores: int = 1
+    by_sql: int = 0  # tasks that are asked for by SQL, all at one moment
 
     def rate(self, fault: str) -> float:
         return self.rates.get(fault, 0.0)
@@ -97,8 +109,10 @@ class Options:
     def shown(self) -> str:
         """A few lines for whoever has to find out what happened."""
         slots = ", ".join(f"{each.name} x{each.concurrency}" for each in self.workers)
+        by_sql = f" and {self.by_sql} by SQL" if self.by_sql else ""
+        asked = f"{self.tasks} tasks{by_sql} of {len(self.steps)} steps"
         lines = [
-            f"seed {self.seed}: {self.tasks} tasks of {len(self.steps)} steps; workers {slots}",
+            f"seed {self.seed}: {asked}; cores {self.cores}; workers {slots}",
             f"  batches of {self.batch_size}, credit x{self.credit_factor}",
             f"  {self.steps_in_memory} steps in memory, ticks {self.tick_gap} s apart",
             f"  a storm of {self.stormy_seconds} s",
@@ -142,7 +156,26 @@ def draw(seed: int, *, without: frozenset[str] = frozenset(), **fixed: Any) -> O
     if options.durable and CRASH_BEFORE_SEND not in without and dice.random() < 0.5:
         rate = round(dice.uniform(*FAULTS[CRASH_BEFORE_SEND]), 3)  # what the file is for
         options = replace(options, rates={CRASH_BEFORE_SEND: rate, **rates})
+    options = _with_cores(options, dice, fixed.keys(), without)
     return _leave_one_out(options) if options.legacy is Legacy.NEEDED else options
+
+
+def _with_cores(
+    options: Options, dice: random.Random, fixed: Collection[str], without: frozenset[str]
+) -> Options:
+    """Half of the seeds have several cores, and what may happen to those."""
+    cores = dice.choice((1, 1, 2, 3))
+    by_sql = dice.choice((0, 0, 3, 10))
+    chosen = dice.sample(list(CORE_FAULTS), k=dice.choice((0, 1, 2, 3, len(CORE_FAULTS))))
+    rates = {kind: round(dice.uniform(*CORE_FAULTS[kind]), 3) for kind in chosen}
+    if "cores" not in fixed:
+        options = replace(options, cores=cores)
+    if options.cores == 1:
+        return options
+    if "by_sql" not in fixed:
+        options = replace(options, by_sql=by_sql)
+    rates = {kind: rate for kind, rate in rates.items() if kind not in without}
+    return replace(options, rates={**rates, **options.rates})
 
 
 def _leave_one_out(options: Options) -> Options:
@@ -201,11 +234,7 @@ def smaller(options: Options) -> Iterator[Options]:
         yield replace(
             options, rates={name: rate for name, rate in options.rates.items() if name != kind}
         )
-    if options.durable:
-        yield replace(options, durable=())
-    if options.legacy is not Legacy.NONE:
-        first = replace(options.workers[0], handlers=HANDLERS)
-        yield replace(options, legacy=Legacy.NONE, workers=(first, *options.workers[1:]))
+    yield from _with_less_beside(options)
     if options.tasks > 1:
         yield replace(options, tasks=options.tasks // 2)
     if len(options.workers) > 1:
@@ -215,3 +244,16 @@ def smaller(options: Options) -> Iterator[Options]:
         yield replace(options, steps=kept)
     if options.stormy_seconds > 4:
         yield replace(options, stormy_seconds=options.stormy_seconds / 2)
+
+
+def _with_less_beside(options: Options) -> Iterator[Options]:
+    """Without what makes a system of several kinds."""
+    if options.cores > 1:
+        yield replace(options, cores=options.cores - 1)
+    if options.by_sql:
+        yield replace(options, by_sql=options.by_sql // 2)
+    if options.durable:
+        yield replace(options, durable=())
+    if options.legacy is not Legacy.NONE:
+        first = replace(options.workers[0], handlers=HANDLERS)
+        yield replace(options, legacy=Legacy.NONE, workers=(first, *options.workers[1:]))

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from tasker_zmq.store import schema
 from tests import databases
 from tests.simulation.database import Database
-from tests.simulation.options import FAULTS, Options, draw, smaller
+from tests.simulation.options import CORE_FAULTS, FAULTS, Options, draw, smaller
 from tests.simulation.simulation import Outcome, simulate
 
 TRACE_LINES = 100
 ROUTINE = (" tick ", "WorkerHeartbeat", "HeartbeatReceived")  # what hardly ever explains anything
 SHRINKS_MAX = 60
+ALL_FAULTS = sorted((*FAULTS, *CORE_FAULTS))
 
 
 @contextmanager
@@ -64,7 +65,8 @@ def report(outcome: Outcome, *, lines: int = TRACE_LINES) -> str:
 
 
 def _options(arguments: argparse.Namespace, seed: int) -> Options:
-    return draw(seed, without=frozenset(arguments.without))
+    cores = {} if arguments.cores is None else {"cores": arguments.cores}
+    return draw(seed, without=frozenset(arguments.without), **cores)
 
 
 def main(words: Sequence[str]) -> int:
@@ -72,7 +74,8 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make sim")
     parser.add_argument("--seeds", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1, help="the first one")
-    parser.add_argument("--without", nargs="*", default=[], choices=sorted(FAULTS))
+    parser.add_argument("--without", nargs="*", default=[], choices=ALL_FAULTS)
+    parser.add_argument("--cores", type=int, choices=(1, 2, 3), help="instead of what is drawn")
     parser.add_argument("--whole", action="store_true", help="do not shrink, print all lines")
     arguments = parser.parse_args(words)
     failed: dict[int, str] = {}

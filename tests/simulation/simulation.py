@@ -3,15 +3,18 @@
 import logging
 import random
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
 
 import msgspec
 
+from tasker_zmq.domain.ids import BatchId, StepId
+from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import ResultsRecorded
@@ -22,11 +25,13 @@ from tasker_zmq.worker.durable_outbox import OutboxFileError
 from tests.simulation.account import settle_accounts
 from tests.simulation.client import WORKFLOW, Client
 from tests.simulation.core import Core
+from tests.simulation.cores import Cores, Site
 from tests.simulation.database import CrashError, Database
 from tests.simulation.legacy import LegacyProcess
 from tests.simulation.network import Network
 from tests.simulation.options import LEGACY, Legacy, Options, StepPlan, WorkerPlan
 from tests.simulation.outboxes import Outboxes
+from tests.simulation.publications import PublicationWatch
 from tests.simulation.sockets import command_socket, data_sockets
 from tests.simulation.timeline import Timeline, Trace, ViolationError
 from tests.simulation.witness import Witness
@@ -36,6 +41,7 @@ CALM_SECONDS_MAX = 240.0
 LATE_SECONDS = 8.0  # what was on its way when the storm ended has arrived by then
 WEATHER_SECONDS = (0.3, 1.5)
 TICKS_BETWEEN_CHECKS = 20
+CUT_SECONDS = (2.0, 20.0)
 PAUSE_SECONDS = (0.5, 3.0, 8.0, 14.0, 25.0)
 TWIN_CHANCE = 0.3
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file there costs no disk; the folder in it is our own
@@ -74,14 +80,27 @@ class Simulation:
         self.away_until = 0.0
         self.ticks = 0
         self.processes: list[Process] = []
+        self.watch = PublicationWatch()
+        self.sent: Counter[str] = Counter()  # results, by what they say
+        self.ledger_rows = 0
         self._identities = 0
         self._processes_made = 0
-        self.core = Core(self)
+        self.cores = Cores(self)
+        self.cores.begin()
         self._publish()
         self.client = Client(self)
-        for plan in (*options.workers, *([LEGACY] if options.legacy is not Legacy.NONE else [])):
+        for plan in self._plans():
             self.timeline.at(self.dice.uniform(0.0, 2.0), partial(self._start_process, plan))
         self.timeline.at(1.0, self._change_weather)
+
+    def _plans(self) -> Iterator[WorkerPlan]:
+        """Each core has one worker at least that can do all that registered workers can."""
+        yield from self.options.workers
+        if self.options.legacy is not Legacy.NONE:
+            yield LEGACY
+        first = self.options.workers[0]
+        for site in self.cores.sites[1:]:
+            yield replace(first, name=f"{first.name}@{site.name}")
 
     @property
     def away(self) -> bool:
@@ -94,7 +113,7 @@ class Simulation:
     def _publish(self) -> None:
         made = template(WORKFLOW, {})
         made["steps"] = [_step(plan) for plan in self.options.steps]
-        self.core.world.publish(made)
+        self.cores.sites[0].world.publish(made)
 
     # Worker processes.
 
@@ -126,8 +145,9 @@ class Simulation:
         if not any(each.name == process.name for each in self.processes):
             self._start_process(process.plan)
 
-    def deliver(self, identity: bytes, body: bytes, *, told: str) -> None:
-        """A letter of the core to whoever has this connection, if it is still there."""
+    def deliver(self, site: Site, letter: Letter, *, told: str) -> None:
+        """A letter of a core to whoever has this connection, if it is still there."""
+        identity, body = letter.route[0], letter.body
         if identity == self.client.identity:
             command = codec.decode_command(body, WireLimits())
             self.network.send(
@@ -144,7 +164,7 @@ class Simulation:
                         process.commands[identity].arrive(body)
                         process.wake()
 
-                self.network.send(process.link, "letter", arrive, told=told)
+                self.network.send(process.link(site), "letter", arrive, told=told)
                 return
 
     def _note_delivery(self, body: bytes) -> None:
@@ -171,6 +191,11 @@ class Simulation:
             strike = next((each for each in misfortunes if self.network.strikes(each)), None)
             if strike is not None:
                 misfortunes[strike](process)
+        if self.network.strikes("registrations"):
+            self._storm_of_registrations()
+        for site in self.cores.sites if self.cores.several else ():
+            if self.network.strikes("core_cut"):
+                self._cut_off_core(site)
         self.timeline.after(self.dice.uniform(*WEATHER_SECONDS), self._change_weather)
 
     def _pause(self, process: Process) -> None:
@@ -186,53 +211,65 @@ class Simulation:
         until = self.timeline.now + self.dice.uniform(0.5, 14.0)
         which = self.dice.choice(("in", "out", "both"))
         self.trace.note("partition", process.label, which, f"until {until:.2f}")
-        if which != "out":
-            process.link.to_worker_cut_until = until
-        if which != "in":
-            process.link.to_core_cut_until = until
+        sites = self.cores.sites
+        if self.cores.several and self.dice.random() < 0.5:
+            sites = [self.dice.choice(sites)]
+        for site in sites:
+            process.link(site).cut(which, until)
+
+    def _cut_off_core(self, site: Site) -> None:
+        """From all workers; the database is there."""
+        until = self.timeline.now + self.dice.uniform(*CUT_SECONDS)
+        self.trace.note("core cut off", site.name, f"until {until:.2f}")
+        for process in self.processes:
+            process.link(site).cut("both", until)
+
+    def _storm_of_registrations(self) -> None:
+        """All workers register again, several times."""
+        self.trace.note("all register again")
+        for process in list(self.processes):
+            for seconds in (0.0, 0.05, self.dice.uniform(0.1, 1.0)):
+                self.timeline.after(seconds, process.register_again)
 
     def _calm_down(self) -> None:
         self.trace.note("calm")
         self.network.calm = True
-        self.away_until = self.core.paused_until = 0.0
+        self.away_until = 0.0
         for process in self.processes:
             process.paused_until = 0.0
             process.wake()
             for plane in process.planes:
                 plane.deaf = False
-        self.core.wake()
+        self.cores.calm_down()
 
     def _look_after_legacy(self) -> None:
         """A person does it: such a worker does not notice that it gets nothing, or is not heard."""
         for process in list(self.processes):
-            if process.legacy and self.core.alive and not self.core.serves(process):
+            living = self.cores.processes
+            if process.legacy and living and not all(core.serves(process) for core in living):
                 process.crash()
 
     # Promises.
 
-    def look_after_tick(self) -> None:
-        """What must hold after every tick."""
+    def look_after_tick(self, core: Core) -> None:
+        """What must hold after every tick, of what this core remembers."""
         self.ticks += 1
-        state = self.core.world.state
         holders: dict[int, str] = {}
-        for session in state.sessions.values():
+        for session in core.state.sessions.values():
             if session.registration_id is not None and len(session.holding) > session.credit:
                 raise ViolationError(
                     "I9 credit",
                     f"{session.worker_name} holds {len(session.holding)} of {session.credit}",
                 )
             for step_id, batch_id in session.holding.items():
-                if step_id in holders:
-                    detail = (
-                        f"step {step_id} is held by {holders[step_id]} and {session.session_id}"
+                if self.cores.has(core, session.session_id, batch_id):
+                    told = (
+                        f"step {step_id} is held by {holders.get(step_id)} and {session.session_id}"
                     )
-                    raise ViolationError("I1 one holder", detail)
-                holders[step_id] = session.session_id
-                if batch_id not in state.deadlines:
-                    detail = f"batch {batch_id} of step {step_id} has no deadline"
-                    raise ViolationError("I1 deadline", detail)
-                if step_id in state.viable:
-                    raise ViolationError("I1 held or viable", f"step {step_id} is both")
+                    if step_id in holders:
+                        raise ViolationError("I1 one holder", told)
+                    holders[step_id] = session.session_id
+                    _look_at_held(core, step_id, batch_id)
         if self.ticks % TICKS_BETWEEN_CHECKS == 0:
             self._look_at_rows()
 
@@ -241,15 +278,10 @@ class Simulation:
             raise ViolationError(promise, f"{subject}: {detail}")
 
     def _settled(self) -> bool:
-        state = self.core.world.state
         return (
-            self.core.alive
-            and not self.core.busy
+            all(each.serving or each.gone for each in self.cores.sites)
             and not self.client.open
-            and not state.deadlines
-            and not state.unreconciled
-            and not len(state.viable)
-            and state.next_retry_at is None
+            and all(_idle(core) for core in self.cores.processes)
             and not any(process.loop.unrecorded for process in self.processes)
             and not self.database.broken("at_rest")
         )
@@ -272,15 +304,35 @@ class Simulation:
     def _tell_why_not(self) -> None:
         for promise, subject, detail in self.database.broken("at_rest"):
             raise ViolationError(promise, f"{subject}: {detail}")
-        state = self.core.world.state
         unrecorded = {each.label: each.loop.unrecorded for each in self.processes}
-        held = {key: dict(each.holding) for key, each in state.sessions.items() if each.holding}
-        raise ViolationError(
-            "comes to rest",
-            f"alive {self.core.alive}, tasks not taken {self.client.open}, unrecorded results "
-            f"{unrecorded}, viable {len(state.viable)}, deadlines {len(state.deadlines)}, "
-            f"unreconciled {len(state.unreconciled)}, retry at {state.next_retry_at}, held {held}",
-        )
+        told = "; ".join(_condition(core) for core in self.cores.processes)
+        detail = f"tasks not taken {self.client.open}, unrecorded results {unrecorded}; {told}"
+        raise ViolationError("comes to rest", detail)
+
+
+def _look_at_held(core: Core, step_id: StepId, batch_id: BatchId) -> None:
+    if batch_id not in core.state.deadlines:
+        detail = f"batch {batch_id} of step {step_id} has no deadline"
+        raise ViolationError("I1 deadline", detail)
+    if step_id in core.state.viable:
+        raise ViolationError("I1 held or viable", f"step {step_id} is both")
+
+
+def _idle(core: Core) -> bool:
+    """Whether it neither does nor waits for anything."""
+    state = core.state
+    watched = state.deadlines, state.unreconciled, state.viable
+    return not core.busy and not any(len(each) for each in watched) and state.next_retry_at is None
+
+
+def _condition(core: Core) -> str:
+    state = core.state
+    held = {key: dict(each.holding) for key, each in state.sessions.items() if each.holding}
+    return (
+        f"{core.name}: busy {core.busy}, viable {len(state.viable)}, deadlines "
+        f"{len(state.deadlines)}, unreconciled {len(state.unreconciled)}, retry at "
+        f"{state.next_retry_at}, held {held}"
+    )
 
 
 def _step(plan: StepPlan) -> dict[str, object]:
@@ -328,7 +380,8 @@ def simulate(options: Options, database: Database) -> Outcome:
         except ViolationError as error:
             violation = error
         finally:
-            simulation.core._engine._drop_connection()
+            for core in simulation.cores.processes:
+                core.let_go()
             for process in simulation.processes:
                 process.let_go(CrashError())
         return Outcome(

@@ -10,6 +10,7 @@ from tasker_zmq.protocol import topics
 from tests.simulation.database import CrashError
 
 if TYPE_CHECKING:
+    from tests.simulation.cores import Site
     from tests.simulation.workers import Process
 
 
@@ -20,14 +21,15 @@ class SimulatedCommands:
         self._process = process
         self._arrived: deque[bytes] = deque()
         self.socket = None
+        self.site = process.choose_site()
         self.identity = process.simulation.new_identity(process.name)
         process.commands[self.identity] = self
 
     def send(self, frame: bytes) -> bool:
-        process = self._process
-        if not process.connected:
+        process, core = self._process, self.site.process
+        if core is None or not process.reaches(self.site):
             return False
-        process.simulation.core.receive_command(process.link, self.identity, frame)
+        core.receive_command(process.link(self.site), self.identity, frame)
         return True
 
     def arrive(self, frame: bytes) -> None:
@@ -46,27 +48,26 @@ class SimulatedPlane:
 
     steps = results = None
 
-    def __init__(self, process: "Process", *, topic: bytes) -> None:
+    def __init__(self, process: "Process", site: "Site", *, topic: bytes) -> None:
         self._process = process
         self._arrived: deque[bytes] = deque()
         self._wanted = self._news = False
-        self.topic = topic
+        self.site, self.topic = site, topic
         self.open = self.subscribed = True
         self.leads_nowhere = False
         self.deaf = process.simulation.network.strikes("deaf")
         process.planes.append(self)
-        if process.connected:
+        if process.reaches(site):
             self.join()
 
     def join(self) -> None:
         """Both sides learn of the other's subscription, each when its message has arrived."""
-        simulation, core = self._process.simulation, self._process.simulation.core
-        life = core.life
+        simulation, core = self._process.simulation, self.site.process
         if self.leads_nowhere:
             return
 
         def wanted() -> None:
-            if self.open and core.alive and core.life == life:
+            if self.open and core is not None and core.alive and self.site.process is core:
                 self._wanted = self._news = True
                 self._process.wake()
 
@@ -102,8 +103,9 @@ class SimulatedPlane:
             return False
         if self._process.doomed:
             raise CrashError
-        if not self.leads_nowhere:
-            self._process.simulation.core.receive_result(self._process.link, frame)
+        core = self.site.process
+        if not self.leads_nowhere and core is not None:
+            core.receive_result(self._process.link(self.site), frame)
         return True
 
     def batches(self) -> Iterator[bytes]:
@@ -127,8 +129,8 @@ class SimulatedPlane:
             self._tell_core(subscribed=False)
 
     def _tell_core(self, *, subscribed: bool) -> None:
-        core = self._process.simulation.core
-        if not self.leads_nowhere:
+        core = self.site.process
+        if not self.leads_nowhere and core is not None:
             core.receive_subscription(self._process, self, subscribed=subscribed)
 
 
@@ -141,4 +143,4 @@ def data_sockets(process: Any, *, steps: str, results: str, topic: bytes) -> Sim
     """In the place of the worker's DataSockets."""
     if not (steps and results and topic.startswith(topics.STEPS.encode())):
         raise zmq.ZMQError(zmq.EINVAL)
-    return SimulatedPlane(process, topic=topic)
+    return SimulatedPlane(process, process.simulation.cores.named(steps), topic=topic)

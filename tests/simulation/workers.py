@@ -1,148 +1,30 @@
 """Worker processes: the real worker's loop, on simulated sockets, with handlers that roll dice."""
 
 import random
-from collections import deque
-from collections.abc import Collection
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 from tasker_zmq.clock import IdMaker
 from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
-from tasker_zmq.protocol.messages import StepError
 from tasker_zmq.worker.durable_outbox import open_outbox
-from tasker_zmq.worker.executors.executor import EventInbox
 from tasker_zmq.worker.outbox import MemoryOutbox, Outbox
-from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun, failed, timed_out
 from tasker_zmq.worker.runtime import StopPhase, Worker, WorkerParts
+from tests.simulation.cores import Site
 from tests.simulation.database import CrashError
 from tests.simulation.network import Link
-from tests.simulation.options import CRASH_BEFORE_SEND, WorkerPlan
+from tests.simulation.options import WorkerPlan
+from tests.simulation.slots import QuietInbox, Slots
 from tests.simulation.sockets import SimulatedCommands, SimulatedPlane
-from tests.simulation.timeline import ProcessClock, ViolationError
-from tests.simulation.witness import Run, output_of
+from tests.simulation.timeline import ProcessClock
 
 if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 RECONNECT_SECONDS = (0.05, 0.5)
+FAIL_OVER_SECONDS = (0.5, 4.0)
+RETURN_SECONDS = 10.0
 WAKE_SECONDS_MIN = 0.001
 DRAIN_SECONDS = 3.0
-WRITTEN_CHANCE = 0.7  # of a crash behind the writing of an outbox, and not before it
-
-
-class Slots:
-    """An executor: runs at most so many steps at once, and none longer than it may."""
-
-    def __init__(self, process: "Process", concurrency: int) -> None:
-        self._process = process
-        self._concurrency = concurrency
-        self._waiting: deque[StepRun] = deque()
-        self._running: dict[RunKey, tuple[StepRun, float]] = {}
-
-    def start(self) -> None:
-        self._waiting.clear()
-
-    def stop(self) -> None:
-        self._waiting.clear()
-
-    def submit(self, run: StepRun) -> None:
-        self._waiting.append(run)
-        self._fill()
-
-    def expire(self) -> None:
-        now = self._process.simulation.timeline.now
-        for key, (run, deadline) in list(self._running.items()):
-            if deadline <= now:
-                del self._running[key]
-                self._process.inbox.put(key, timed_out(run))
-        self._fill()
-
-    def next_deadline(self) -> float | None:
-        return min((deadline for _, deadline in self._running.values()), default=None)
-
-    def give_back(self) -> tuple[StepRun, ...]:
-        given = tuple(self._waiting)
-        self._waiting.clear()
-        return given
-
-    def cancel(self, keys: Collection[RunKey], reason: str) -> None:
-        for run in [each for each in self._waiting if each.key in keys]:
-            self._waiting.remove(run)
-            self._process.inbox.put(run.key, failed("Cancelled", reason, retryable=False))
-
-    def _fill(self) -> None:
-        while self._waiting and len(self._running) < self._concurrency:
-            self._begin(self._waiting.popleft())
-
-    def _begin(self, run: StepRun) -> None:
-        process, simulation = self._process, self._process.simulation
-        now = simulation.timeline.now
-        if run.request.handler_class not in process.plan.handlers:
-            detail = f"{process.label} was sent {run.request.handler_class}"
-            raise ViolationError("its own handlers", detail)
-        told = simulation.witness.began(process.label, run.batch_id, run.request, now=now)
-        simulation.trace.note(
-            "runs", process.label, run.batch_id, run.request.step_id, run.request.step_name
-        )
-        self._running[run.key] = (run, now + (run.timeout_seconds or 3_600.0))
-        seconds, outcome = behaviour(simulation.network.strikes, simulation.dice, told)
-        if seconds is not None:
-            simulation.timeline.after(seconds, lambda: self._finish(run, outcome))
-
-    def _finish(self, run: StepRun, outcome: Outcome) -> None:
-        process = self._process
-        if not process.alive or run.key not in self._running:
-            return
-        if process.paused:
-            process.simulation.timeline.at(process.paused_until, lambda: self._finish(run, outcome))
-            return
-        del self._running[run.key]
-        if process.simulation.network.strikes(CRASH_BEFORE_SEND):
-            process.doomed = process.durable and process.simulation.dice.random() < WRITTEN_CHANCE
-            if not process.doomed:
-                process.crash()
-                return
-        process.inbox.put(run.key, outcome)
-        self._fill()
-        process.wake()
-
-
-def behaviour(strikes: Any, dice: random.Random, run: Run) -> tuple[float | None, Outcome]:
-    """How long a handler takes (None: for ever), and what it says then."""
-    seconds = dice.uniform(0.001, 0.3)
-    if strikes("slow"):
-        seconds = dice.uniform(0.3, 6.0)
-    outcome = Outcome(
-        completed=True, output=msgspec.Raw(output_of(run)), execution_time_ms=round(seconds, 3)
-    )
-    if strikes("failures"):
-        retryable = dice.choice((None, True, True, False))
-        after = dice.choice((None, None, 1.0, 2.0)) if retryable else None
-        error = StepError(
-            message=f"run {run.number} failed", retryable=retryable, retry_after_seconds=after
-        )
-        outcome = Outcome(completed=False, error=error, execution_time_ms=round(seconds, 3))
-    return (None if strikes("hang") else seconds), outcome
-
-
-class QuietInbox(EventInbox):
-    """Events for the loop, which is woken by the timeline and not by a byte."""
-
-    def __init__(self) -> None:
-        self._told: deque[RunEvent] = deque()
-
-    def put(self, key: RunKey, what: Outcome | Progress) -> None:
-        self._told.append(RunEvent(key, what))
-
-    def wake(self) -> None:
-        pass
-
-    def take(self) -> list[RunEvent]:
-        taken = list(self._told)
-        self._told.clear()
-        return taken
 
 
 class Loop(Protocol):
@@ -209,21 +91,23 @@ class Process:
         self.plan = plan
         self.name = plan.name
         self.label = f"{plan.name}.{number}"
-        self.link = Link(self.label)
         self.clock = ProcessClock(simulation.timeline)
         self.inbox = QuietInbox()
         self.commands: dict[bytes, SimulatedCommands] = {}
         self.planes: list[SimulatedPlane] = []
         self.alive = True
-        self.connected = False
+        self._connected: set[Site] = set()
+        self._links: dict[Site, Link] = {}
+        self._home = simulation.cores.home_of(plan.name)
+        self._last: Site | None = None  # where its last connection led
         self.doomed = False  # it crashes when it has a result to send
         self.paused_until = 0.0
         self._wake_number = 0
         self._wake_at = float("inf")
         self._files = ExitStack()
         self.loop = self._make_loop(random.Random(simulation.dice.getrandbits(32)))
-        if simulation.core.alive:
-            self.find_core()
+        for site in simulation.cores.sites:
+            self.find_core(site)
 
     def _make_loop(self, dice: random.Random) -> Loop:
         parts = WorkerParts(
@@ -233,6 +117,7 @@ class Process:
                 worker_name=self.plan.name,
                 handlers=self.plan.handlers,
                 metadata=WorkerMetadata(max_concurrent_steps=self.plan.concurrency),
+                connection_info={"instance": self.label},
                 confirms_start=True,
             ),
             executor=Slots(self, self.plan.concurrency),
@@ -260,30 +145,80 @@ class Process:
     def paused(self) -> bool:
         return self.paused_until > self.simulation.timeline.now
 
-    def find_core(self) -> None:
+    def link(self, site: Site) -> Link:
+        """The wire between it and a core."""
+        return self._links.setdefault(site, Link(self.label))
+
+    def reaches(self, site: Site) -> bool:
+        """Whether its connections to a core are there."""
+        return site in self._connected
+
+    def choose_site(self) -> Site:
+        """Which core a new connection goes to: its own, or another one while that is silent."""
+        sites = self.simulation.cores.sites
+        place = sites.index(self._last or self._home)
+        others = [each for each in sites[place + 1 :] + sites[:place] if self.reaches(each)]
+        if self._last is None or not others:
+            self._last = self._home
+        else:
+            self._last = others[0]
+        if self._last is not self._home:
+            self.simulation.timeline.after(RETURN_SECONDS, self._return)
+        return self._last
+
+    def _return(self) -> None:
+        """Its own core may be there again."""
+        if not self.alive or all(each.site is self._home for each in self.commands.values()):
+            return
+        if not self.reaches(self._home) or self.paused:
+            self.simulation.timeline.after(RETURN_SECONDS, self._return)
+            return
+        self._last = None
+        self.register_again()
+
+    def find_core(self, site: Site) -> None:
         """Sockets reconnect by themselves, a moment after there is something to connect to."""
-        life = self.simulation.core.life
+        core = site.process
+        if core is None:
+            return
 
         def connect() -> None:
-            if self.alive and self.simulation.core.alive and self.simulation.core.life == life:
-                self.connected = True
-                for plane in list(self.planes):
+            if self.alive and core.alive and site.process is core:
+                self._connected.add(site)
+                for plane in [each for each in self.planes if each.site is site]:
                     plane.join()
+                self._fail_over()
                 self.wake()
 
         self.simulation.timeline.after(self.simulation.dice.uniform(*RECONNECT_SECONDS), connect)
+
+    def lose_core(self, site: Site) -> None:
+        self._connected.discard(site)
+        for plane in [each for each in self.planes if each.site is site]:
+            plane.cut()
+        self.wake()
+        if self.simulation.cores.several:
+            seconds = self.simulation.dice.uniform(*FAIL_OVER_SECONDS)
+            self.simulation.timeline.after(seconds, self._fail_over)
+
+    def _fail_over(self) -> None:
+        """What leads to nobody leads to another one."""
+        for socket in self.commands.values():
+            if not self.reaches(socket.site) and self.alive:
+                socket.site = self.choose_site()
+                self.wake()
+
+    def register_again(self) -> None:
+        """Whatever made it do so."""
+        if self.alive and not self.paused and isinstance(self.loop, Worker):
+            self.loop._control.seek(self.clock.monotonic(), reason="a storm of registrations")
+            self.wake()
 
     def lose_planes(self) -> None:
         """Its connections end, which only the core notices."""
         self.simulation.trace.note("half open", self.label)
         for plane in self.planes:
             plane.break_off()
-
-    def lose_core(self) -> None:
-        self.connected = False
-        for plane in self.planes:
-            plane.cut()
-        self.wake()
 
     def wake(self, seconds: float = 0.0) -> None:
         """Let the loop turn after so many seconds, unless it does so sooner anyway."""
@@ -313,7 +248,11 @@ class Process:
             self.wake(self._until_writable(max(seconds, WAKE_SECONDS_MIN)))
 
     def _until_writable(self, seconds: float) -> float:
-        return WAKE_SECONDS_MIN if self.loop.wants_to_write and self.connected else seconds
+        return WAKE_SECONDS_MIN if self.loop.wants_to_write and self._can_write else seconds
+
+    @property
+    def _can_write(self) -> bool:
+        return any(self.reaches(socket.site) for socket in self.commands.values())
 
     def crash(self) -> None:
         self.simulation.trace.note("crash", self.label)
