@@ -57,8 +57,10 @@ def look_up(turn: Turn) -> list[BatchId]:
     """After a commit of unknown outcome: open batches that nobody here remembers sending.
 
     What such a commit wrote beside them is found by the sweep, and by the time for the next retry.
+    Batches of sessions that nobody here knows were not sent from here: it took them over, and with
+    their worker they may well be.
     """
-    state, after, unsent = turn.state, BatchId(0), list[BatchId]()
+    state, after, unsent, strange = turn.state, BatchId(0), list[BatchId](), list[Row]()
     due = turn.now + timedelta(seconds=turn.tuning.completion_grace_seconds)
     while True:
         page = batch_store.unsettled(
@@ -67,12 +69,17 @@ def look_up(turn: Turn) -> list[BatchId]:
         for row in page:
             if row.state in OPEN_BATCH_STATES:
                 if row.batch_id not in state.deadlines:
-                    unsent.append(row.batch_id)
+                    known = row.session_id in state.sessions
+                    unsent.append(row.batch_id) if known else strange.append(row)
             elif row.batch_id not in state.unreconciled:
                 turn.changes.then(partial(state.unreconciled.put, row.batch_id, due))
         if len(page) < PAGE:
             break
         after = BatchId(page[-1].batch_id)
+    if strange:
+        held = _in_flight(turn.connection, strange)
+        found = _Unsettled(strange, held)
+        turn.changes.then(lambda: _watch(state, turn.tuning, found, now=turn.now))
     upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
     turn.changes.then(lambda: _looked_up(state, upcoming))
     return unsent

@@ -276,6 +276,28 @@ def test_nonsense_on_the_channel_says_nothing(payload: str) -> None:
     assert told is None or payload.startswith("first ")
 
 
+def test_what_was_taken_over_by_a_commit_of_unknown_outcome_may_well_run(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna")
+    task = first.submit("pair")
+    batch = anna.batch()
+    second.tick()
+    second.clock.advance(second.tuning.core_lease_seconds + 1)
+    second.state.next_sweep_at = None
+    with second.engine.begin() as connection:
+        second.ticking.run(connection, (), second.clock.now())
+    second.state.unsure = True  # and what the tick wanted remembered is lost
+    second.tick()
+    assert second.steps(task)["a"].state == "in_progress"
+    again = second.worker("anna", in_hand=(InHand(batch_id=batch.batch_id),))
+    second.tick(*SimulatedWorker("anna", again.session_id, handler=done, route=()).answers(batch))
+    second.run()
+    assert [row.attempts for row in second.steps(task).values()] == [1, 1]
+
+
 @pytest.mark.parametrize(("instance", "verdict"), [("life-1", "applied"), ("life-2", "rejected")])
 def test_a_process_is_heard_by_whichever_of_its_sessions_it_speaks(
     make_world: MakeWorld, instance: str, verdict: str
