@@ -1,5 +1,6 @@
--- fence_cores: raises the epoch of cores whose lease is over while they still own work, so that none
--- of their processes, should it only have slept, can write any more; they are about to be succeeded.
+-- fence_cores: raises the epoch of cores whose lease is over while they still own work, so that
+-- none of their processes, should it only have slept, can write any more; they are about to be
+-- succeeded.
 UPDATE tasker_cores c SET epoch = c.epoch + 1
 WHERE c.core_id <> :core_id AND c.lease_expires_at <= CAST(:now AS timestamptz)
   AND (
