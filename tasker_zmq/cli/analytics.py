@@ -11,6 +11,7 @@ from tasker_zmq.cli.database import opened, read_clock
 from tasker_zmq.cli.invocation import Invocation
 from tasker_zmq.cli.output import Output, output_option, print_json, print_rows, say
 from tasker_zmq.cli.sections import print_fields, print_section
+from tasker_zmq.clock import SystemClock
 from tasker_zmq.commands.analysing import query_analytics
 from tasker_zmq.commands.context import Observing
 from tasker_zmq.protocol.analytics import RANGE_SECONDS_MAX, AnalyticsKind, Answer, QueryAnalytics
@@ -89,7 +90,12 @@ def analytics(
     request = QueryAnalytics(kind=kind, last_seconds=last_seconds, **more)
     now = read_clock()
     with opened(invocation) as database:
-        answer = query_analytics(Observing(connect=database.reading, now=now, snapshot={}), request)
+        answer = query_analytics(
+            Observing(
+                connect=database.reading, now=now, monotonic=SystemClock().monotonic, snapshot={}
+            ),
+            request,
+        )
     if output is Output.JSON:
         print_json(msgspec.to_builtins(answer))
         return

@@ -50,7 +50,7 @@ def read(received: ReceivedCommand, limits: WireLimits, *, by: Answerer) -> Read
         return refusal(asked, error, by=by)
     if target is not None and not envelope.is_for(target, by.core_id):
         return elsewhere(target, now=by.at), asked
-    return route, asked
+    return route.chosen(command), asked
 
 
 def _route(word: str) -> Route:

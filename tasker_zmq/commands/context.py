@@ -82,4 +82,5 @@ class Observing:
 
     connect: Callable[[], AbstractContextManager[Connection]]
     now: datetime
+    monotonic: Callable[[], float]
     snapshot: Mapping[str, Any]

@@ -14,6 +14,7 @@ from tasker_zmq.commands import (
     analysing,
     controlling,
     deciding,
+    diagnosing,
     envelope,
     publishing,
     questions,
@@ -21,7 +22,8 @@ from tasker_zmq.commands import (
 )
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
-from tasker_zmq.protocol import analytics, control, tasks
+from tasker_zmq.errors import ProtocolError
+from tasker_zmq.protocol import analytics, codec, control, tasks
 from tasker_zmq.protocol import commands as payloads
 from tasker_zmq.protocol.commands import Peer
 
@@ -41,6 +43,7 @@ class Route:
     """How one type of command is answered; `handle` gets what its lane has at hand.
 
     `once`: the same command, sent again, gets the first one's answer and does nothing.
+    `beside`: another route for those commands whose answer needs more.
     """
 
     lane: Lane
@@ -48,6 +51,11 @@ class Route:
     reply_type: str
     handle: Callable[..., Any]
     once: bool = False
+    beside: Callable[[payloads.Command], "Route | None"] | None = None
+
+    def chosen(self, command: payloads.Command) -> "Route":
+        """The route for this very command."""
+        return (self.beside(command) if self.beside else None) or self
 
 
 def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates) -> object:
@@ -58,6 +66,16 @@ def _together(*_: object) -> None:
     """InitializeTask is answered by the set; see commands.answering."""
 
 
+def _diagnosis(command: payloads.Command) -> Route | None:
+    """What needs no rows, or is none, is answered from the snapshot."""
+    try:
+        request = codec.decode_data(command.payload.data, payloads.HealthCheck)
+    except ProtocolError:
+        return None
+    return _DIAGNOSIS if diagnosing.wants_rows(request) else None
+
+
+_DIAGNOSIS: Final = Route(Lane.OBSERVER, payloads.HealthCheck, "Health", diagnosing.diagnose)
 INITIALIZE_TASK: Final = "InitializeTask"
 CONTROLLED: Final = "Controlled"
 
@@ -105,7 +123,9 @@ ROUTES: Final[Mapping[str, Route]] = {
     "QueryAnalytics": Route(
         Lane.OBSERVER, analytics.QueryAnalytics, "Analytics", analysing.query_analytics
     ),
-    "HealthCheck": Route(Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health),
+    "HealthCheck": Route(
+        Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health, beside=_diagnosis
+    ),
 }
 
 

@@ -312,6 +312,7 @@ class Daemon:
         state = self._state
         return {
             "status": status,
+            **self._reason(),
             "core_id": state.core_id,
             "epoch": state.epoch,
             "database": "away" if self._engine.away else "ok",
@@ -324,6 +325,11 @@ class Daemon:
             **self._audit.figures(),
         }
 
+    def _reason(self) -> dict[str, str]:
+        if not self._engine.away:
+            return {}
+        return {"reason": f"the database cannot be used now: {self._engine.away_because}"}
+
     def _health_answer(self) -> Mapping[str, Any]:
         """The snapshot, with what only the asker's moment can tell."""
         answer = dict(self._snapshot)
@@ -332,6 +338,7 @@ class Daemon:
             answer["last_tick_seconds_ago"] = round(age, 3)
             if age > STALL_SECONDS:
                 answer["status"] = "stalled"
+                answer["reason"] = f"no tick has ended for {age:.0f} s"
         if self._stop_asked:
             answer["status"] = "draining"
         return answer

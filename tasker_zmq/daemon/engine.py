@@ -79,6 +79,7 @@ class EngineThread(threading.Thread):
         self._forgiven = 0.0
         self.ticks = 0
         self.away = False
+        self.away_because = ""
         self._told: set[str | None] = set()
         self.failure: BaseException | None = None
 
@@ -135,6 +136,7 @@ class EngineThread(threading.Thread):
                 log(logger, logging.ERROR, Event.DATABASE_AWAY, error=_first_line(error))
             self._told.add(sql_state(error))
             self.away = True
+            self.away_because = _first_line(error)
             self._parts.ticked()
             return True
         log(logger, logging.ERROR, Event.TICK_FAILED, error=_first_line(error))
@@ -144,6 +146,7 @@ class EngineThread(threading.Thread):
     def _note_back(self) -> None:
         if self.away:
             self.away = False
+            self.away_because = ""
             self._told.clear()
             log(logger, logging.WARNING, Event.DATABASE_BACK)
 

@@ -94,8 +94,12 @@ class Readers:
         return Answerer(self._core_id, self._view.clock.now())
 
     def _observing(self) -> Observing:
+        clock = self._view.clock
         return Observing(
-            connect=self._look, now=self._view.clock.now(), snapshot=self._view.snapshot()
+            connect=self._look,
+            now=clock.now(),
+            monotonic=clock.monotonic,
+            snapshot=self._view.snapshot(),
         )
 
     @contextmanager

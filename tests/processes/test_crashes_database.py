@@ -82,6 +82,10 @@ def test_while_postgresql_is_away_health_answers_nothing_is_acknowledged_and_the
         client.send_command("InitializeTask", {"task_request": CHAIN}, command_id="meanwhile")
         assert not client.socket.poll(UNANSWERED_MS), "a task was taken that nobody wrote down"
         assert health_status(running) == "degraded"
+        with running.client() as another:
+            told = another.ask("HealthCheck", {"diagnostic_level": "full"})
+        assert told["reason"].startswith("the database cannot be used now: ")
+        assert told["limited_to"] == "the snapshot: the database is away"
         resume_server(server)
         assert client.receive().correlation_id == "meanwhile"
     eventually(lambda: health_status(running) == "ok", "it is well again")

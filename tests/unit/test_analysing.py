@@ -24,7 +24,7 @@ def never() -> Iterator[Connection]:
 
 
 def refusal(kind: AnalyticsKind, **more: Any) -> CommandRefusedError:
-    observing = Observing(connect=never, now=NOW, snapshot={})
+    observing = Observing(connect=never, now=NOW, monotonic=ManualClock().monotonic, snapshot={})
     with pytest.raises(CommandRefusedError) as raised:
         query_analytics(observing, QueryAnalytics(kind=kind, **more))
     assert raised.value.code == "invalid"

@@ -1,5 +1,6 @@
 """Commands over a real DEALER socket: answers, refusals, silence, strangers."""
 
+import msgspec
 import pytest
 import zmq
 
@@ -107,3 +108,16 @@ def test_health_of_nobody_ends_with_the_code_for_unreachable(
     result = tasker("health")
     assert result.exit_code == 4
     assert "TASKER_ENDPOINTS_HEALTH" in result.stderr
+
+
+def test_a_higher_level_of_health_is_a_command_and_the_reason_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = {"status": "degraded", "reason": "the disk is full", "cores": [], "tasks_open": {"a": 2}}
+    with OwnDaemon(lambda _c: told) as daemon:
+        monkeypatch.setenv("TASKER_ENDPOINTS_COMMANDS", daemon.endpoint)
+        result = tasker("health", "--level", "full", "--timeout", "20s")
+    (command,) = daemon.asked
+    assert msgspec.json.decode(command.payload.data)["diagnostic_level"] == "full"
+    assert "2 a" in result.stdout
+    assert (result.exit_code, "degraded: the disk is full" in result.stderr) == (1, True)

@@ -1,4 +1,4 @@
-"""Figures about a stretch of time, from a history that is known."""
+"""Questions that are answered beside the engine, about a history that is known."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,10 @@ from sqlalchemy import Connection, Engine, text
 from tasker_zmq.clock import uuid7_floor
 from tasker_zmq.commands.analysing import query_analytics
 from tasker_zmq.commands.context import Observing
+from tasker_zmq.commands.diagnosing import diagnose, wants_rows
+from tasker_zmq.commands.replies import CommandRefusedError
 from tasker_zmq.protocol.analytics import AnalyticsKind, QueryAnalytics, TimeRange
+from tasker_zmq.protocol.commands import HealthCheck
 from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.store.reads import analytics
 from tasker_zmq.store.reads.analytics import Window
@@ -48,15 +51,24 @@ def cast(connection: Connection, manual_clock: ManualClock) -> Cast:
     return made
 
 
-def ask(cast: Cast, kind: AnalyticsKind, **more: Any) -> Any:
-    """The answer as the JSON values that a client sees."""
+SNAPSHOT = {"status": "ok", "database": "ok", "inbox": 3}
+
+
+def observing(cast: Cast, **more: Any) -> Observing:
+    """What the daemon of the story would look with."""
 
     @contextmanager
     def connect() -> Iterator[Connection]:
         yield cast.story.connection
 
-    observing = Observing(connect=connect, now=cast.story.now, snapshot={})
-    answer = query_analytics(observing, QueryAnalytics(kind=kind, **more))
+    clock = cast.story.clock
+    known = {"connect": connect, "snapshot": SNAPSHOT, **more}
+    return Observing(now=clock.now(), monotonic=clock.monotonic, **known)
+
+
+def ask(cast: Cast, kind: AnalyticsKind, **more: Any) -> Any:
+    """The answer as the JSON values that a client sees."""
+    answer = query_analytics(observing(cast), QueryAnalytics(kind=kind, **more))
     assert answer.__struct_config__.tag == kind
     return msgspec.json.decode(msgspec.json.encode(answer))
 
@@ -221,3 +233,66 @@ def test_the_floor_of_a_moment_is_not_above_what_is_made_then(manual_clock: Manu
     moment = manual_clock.now()
     assert uuid7_floor(moment)[:13] == uuid7_floor(moment + timedelta(microseconds=900))[:13]
     assert uuid7_floor(moment) < uuid7_floor(moment + timedelta(milliseconds=1))
+
+
+def test_a_detailed_diagnosis_adds_the_backlog_and_the_leases(cast: Cast) -> None:
+    told = diagnose(observing(cast), HealthCheck(diagnostic_level="detailed"))
+    assert (told["status"], told["inbox"], told["level"]) == ("ok", 3, "detailed")
+    assert told["tasks_open"] == {"in_progress": 1}
+    assert told["batches_open"] == {"in_progress": 1}
+    assert told["sessions_by_status"] == {"registered": 1}
+    assert (told["steps_waiting_for_retry"], told["dead_letters_open"]) == (1, 1)
+    assert told["oldest_ready_step_seconds"] is None
+    assert told["database_ms"] == 0
+    (core,) = told["cores"]
+    assert (core["core_id"], core["lease_seconds_left"]) == ("core-1", 3_570)
+    assert "workers" not in told
+
+
+def test_how_long_the_oldest_ready_step_has_waited_is_told(
+    cast: Cast, manual_clock: ManualClock
+) -> None:
+    cast.story.task(cast.named_task_id)
+    manual_clock.advance(7)
+    cast.story.task(cast.named_task_id)
+    told = diagnose(observing(cast), HealthCheck(diagnostic_level="detailed"))
+    assert told["oldest_ready_step_seconds"] == 7
+    wishes = HealthCheck(include_ready_task_count=True)
+    assert diagnose(observing(cast), wishes)["ready_tasks"] == 2
+
+
+def test_a_full_diagnosis_adds_workers_ready_tasks_and_partitions(cast: Cast) -> None:
+    told = diagnose(observing(cast), HealthCheck(diagnostic_level="full"))
+    assert [worker["worker"] for worker in told["workers"]] == ["anna"]
+    assert told["ready_tasks"] == 0
+    assert set(told["partition_weeks_ahead"].values()) == {5}
+    assert "limited_to" not in told
+    wishes = HealthCheck(include_worker_status=True)
+    assert set(diagnose(observing(cast), wishes)) == {*SNAPSHOT, "level", "workers"}
+
+
+def test_without_its_database_a_diagnosis_is_the_snapshot(cast: Cast) -> None:
+    nowhere = create(
+        "postgresql+psycopg://nobody@127.0.0.1:1/nothing",
+        purpose="tests",
+        limits=ConnectionLimits(),
+    )
+    looking = observing(cast, connect=nowhere.connect)
+    told = diagnose(looking, HealthCheck(diagnostic_level="full"))
+    assert (told["inbox"], "the database is away" in told["limited_to"]) == (3, True)
+
+    def never() -> Any:
+        raise AssertionError("it asked a database that is known to be away")
+
+    away = observing(cast, connect=never, snapshot={**SNAPSHOT, "database": "away"})
+    told = diagnose(away, HealthCheck(diagnostic_level="full"))
+    assert told["limited_to"] == "the snapshot: the database is away"
+
+
+def test_a_level_that_nobody_knows_is_refused_with_those_that_there_are(cast: Cast) -> None:
+    request = HealthCheck(diagnostic_level="deep")
+    assert wants_rows(request)
+    with pytest.raises(CommandRefusedError) as raised:
+        diagnose(observing(cast), request)
+    assert raised.value.hint == "there are basic, detailed, full"
+    assert not wants_rows(HealthCheck())
