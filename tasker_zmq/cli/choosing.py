@@ -4,6 +4,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -11,6 +12,7 @@ import click
 from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, NamedTaskId, StepId, TaskId
+from tasker_zmq.domain.urgency import priority_number
 from tasker_zmq.errors import NotFoundError
 from tasker_zmq.settings.units import parse_duration
 from tasker_zmq.store import definitions
@@ -58,6 +60,30 @@ def seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -
         wanted = f"wanted a duration such as 30s or 5min, found '{value}'"
         raise click.BadParameter(wanted, ctx, parameter)
     return float(found)
+
+
+def moment(ctx: click.Context, parameter: click.Parameter, value: str | None) -> datetime | None:
+    """A callback for a moment in ISO 8601; one without a zone is meant in that of this machine."""
+    if value is None:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+    except ValueError:
+        wanted = f"wanted a moment such as 2030-01-31T08:00, found '{value}'"
+        raise click.BadParameter(wanted, ctx, parameter) from None
+    return found if found.tzinfo is not None else found.astimezone()
+
+
+def priority(ctx: click.Context, parameter: click.Parameter, value: str | None) -> int | str | None:
+    """A callback for a priority, a number or a word."""
+    if value is None:
+        return None
+    given = int(value) if re.fullmatch(r"[+-]?\d{1,18}", value) else value
+    try:
+        priority_number(given)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, parameter) from None
+    return given
 
 
 def the_task(connection: Connection, word: str) -> TaskId:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,7 +11,14 @@ import msgspec
 import orjson
 
 from tasker_zmq.cli import tasks_control
-from tasker_zmq.cli.choosing import WorkflowName, seconds, the_task, workflow_name
+from tasker_zmq.cli.choosing import (
+    WorkflowName,
+    moment,
+    priority,
+    seconds,
+    the_task,
+    workflow_name,
+)
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.database import Database, opened, read_clock, reading
 from tasker_zmq.cli.drawing import heading, print_lines, print_paragraph, step_lines
@@ -25,13 +33,17 @@ from tasker_zmq.cli.output import (
     say,
 )
 from tasker_zmq.cli.watching import Look, follow, look, refuse_failure
+from tasker_zmq.domain.beginning import ExecutionMode
 from tasker_zmq.domain.graph import sinks
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.states import TaskState
+from tasker_zmq.errors import TemplateError
 from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 from tasker_zmq.store.reads import tasks as reads
 from tasker_zmq.store.reads.tasks import TaskFilter
+from tasker_zmq.templates import load_file
 
 LIST_MAX: Final = reads.LIMIT_MAX
 SHOWN_CHARACTERS_MAX: Final = 40
@@ -46,7 +58,14 @@ tasks_control.add_to(tasks)
 
 
 @tasks.command()
-@click.argument("workflow", callback=workflow_name, metavar="NAMESPACE/NAME[@VERSION]")
+@click.argument(
+    "workflow", callback=workflow_name, metavar="NAMESPACE/NAME[@VERSION]", required=False
+)
+@click.option(
+    "--workflow-file",
+    type=click.Path(path_type=Path),
+    help="Run the workflow of this template, for this task alone, instead of a published one.",
+)
 @click.option("--context", metavar="JSON", help="The task's context, a JSON object.")
 @click.option(
     "--context-file",
@@ -54,7 +73,14 @@ tasks_control.add_to(tasks)
     help="Read the context from a file; - is standard input.",
 )
 @click.option("--key", "identity", help="The same key of one workflow is one task, ever.")
-@click.option("--priority", type=click.IntRange(-1_000_000, 1_000_000), default=0)
+@click.option("--priority", callback=priority, metavar="NUMBER|low|normal|high|urgent")
+@click.option("--at", metavar="TIME", callback=moment, help="Not before: 2030-01-31T08:00+01:00.")
+@click.option("--in", "after", metavar="TIME", callback=seconds, help="Not before: 90s, 5min.")
+@click.option(
+    "--mode",
+    type=click.Choice([each.value for each in ExecutionMode]),
+    help="background: behind everything else.",
+)
 @click.option("--tag", "tags", multiple=True, help="May be given several times.")
 @click.option("--reason", help="Why; kept with the task.")
 @click.option("--wait", is_flag=True, help="Follow it until it ends; exit 1 unless it completes.")
@@ -68,35 +94,40 @@ tasks_control.add_to(tasks)
 @click.pass_obj
 def submit(
     invocation: Invocation,
+    /,
     *,
-    workflow: WorkflowName,
+    workflow: WorkflowName | None,
+    workflow_file: Path | None,
     context: str | None,
     context_file: Path | None,
-    identity: str | None,
-    priority: int,
-    tags: tuple[str, ...],
-    reason: str | None,
+    at: datetime | None,
+    after: float | None,
+    mode: str | None,
     wait: bool,
     timeout: float | None,
     output: Output,
+    **more: Any,
 ) -> None:
-    """Have a task of a published workflow made and run."""
-    if workflow.namespace is None:
+    """Have a task of a published workflow made and run, or of one in a file."""
+    if (workflow is None) == (workflow_file is None):
+        raise click.UsageError("wanted NAMESPACE/NAME[@VERSION] or --workflow-file, and one only")
+    if workflow is not None and workflow.namespace is None:
         raise click.UsageError(f"wanted NAMESPACE/NAME[@VERSION], found '{workflow}'")
     if timeout is not None and not wait:
         raise click.UsageError("--timeout is for --wait; give both")
+    due = _due(at, after)
     request = TaskRequest(
-        namespace=workflow.namespace,
-        name=workflow.name,
-        version=workflow.version,
+        namespace=workflow.namespace if workflow else None,
+        name=workflow.name if workflow else None,
+        version=workflow.version if workflow else None,
         context=_context(context, context_file),
-        identity=identity,
-        priority=priority,
-        tags=tags,
-        reason=reason,
+        scheduled_for=due.isoformat() if due else None,
+        execution_mode=ExecutionMode(mode) if mode else None,
+        **more,
     )
+    asked = InitializeTask(task_request=request, workflow=_inline(invocation, workflow_file))
     with CommandClient(invocation.settings.endpoints.commands) as client:
-        answer = client.ask("InitializeTask", InitializeTask(task_request=request))
+        answer = client.ask("InitializeTask", asked)
     made = codec.decode_data(answer, TaskInitialized)
     if made.duplicate:
         say(f"task {made.task_id} was there already, with the same key")
@@ -108,10 +139,29 @@ def submit(
         "workflow": made.named_task,
         "steps": made.step_count,
         "duplicate": made.duplicate,
+        "scheduled_for": made.scheduled_for,
+        "candidate_workers": list(made.candidate_workers),
+        "estimated_duration_ms": made.estimated_duration_ms,
     }
     print_object(values, output=output)
     if output is Output.TABLE:
         say(f"follow it with: tasker-zmq tasks watch {made.task_id}")
+
+
+def _due(at: datetime | None, after: float | None) -> datetime | None:
+    if at is not None and after is not None:
+        raise click.UsageError("give --at or --in, not both")
+    return read_clock() + timedelta(seconds=after) if after is not None else at
+
+
+def _inline(invocation: Invocation, file: Path | None) -> msgspec.Raw:
+    """The template in a file, checked before it is sent."""
+    if file is None:
+        return NULL
+    loaded = load_file(file, environment=invocation.settings.environment)
+    if loaded.template is None:
+        raise TemplateError("\n".join(str(problem) for problem in loaded.problems))
+    return codec.raw(loaded.template.source)
 
 
 def _context(context: str | None, file: Path | None) -> msgspec.Raw:

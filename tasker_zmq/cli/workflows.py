@@ -150,12 +150,15 @@ def _good(paths: Sequence[Path], *, environment: str) -> list[TaskTemplate]:
 
 @workflows.command(name="list")
 @click.option("--namespace", help="Only those of this namespace.")
+@click.option("--inline", is_flag=True, help="Also those that came with a task.")
 @output_option
 @click.pass_obj
-def list_workflows(invocation: Invocation, *, namespace: str | None, output: Output) -> None:
+def list_workflows(
+    invocation: Invocation, *, namespace: str | None, inline: bool, output: Output
+) -> None:
     """List the published workflows with how many tasks run them."""
     with reading(invocation) as connection:
-        found = reads.listed(connection, namespace=namespace)
+        found = reads.listed(connection, namespace=namespace, inline=inline)
     columns = ["workflow", "step_count", "tasks", "open_tasks", "failed_tasks", "created_at"]
     print_rows(found, columns, output=output, now=read_clock())
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Generator, Mapping
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,11 +14,12 @@ from tasker_zmq.client.link import ANSWER_SECONDS_MAX, Link
 from tasker_zmq.client.options import SubmitOptions
 from tasker_zmq.client.views import Task, TaskSummary
 from tasker_zmq.client.waiting import Waiting
+from tasker_zmq.domain.beginning import ExecutionMode
 from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.errors import RefusedError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import GetTask, HealthCheck, ListTasks
+from tasker_zmq.protocol.commands import NULL, GetTask, HealthCheck, ListTasks
 from tasker_zmq.protocol.control import Controlled, ControlTasks
 from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 
@@ -65,9 +67,17 @@ class Operations:
             name=name,
             version=version or None,
             context=codec.raw(dict(context)),
-            **options,
+            identity=options.get("identity"),
+            priority=options.get("priority"),
+            tags=options.get("tags", ()),
+            reason=options.get("reason"),
+            correlation_id=options.get("correlation_id"),
+            scheduled_for=_moment(options.get("scheduled_for")),
+            execution_mode=_mode(options.get("execution_mode")),
         )
-        asked = InitializeTask(task_request=request)
+        definition = options.get("definition")
+        workflow_given = NULL if definition is None else codec.raw(dict(definition))
+        asked = InitializeTask(task_request=request, workflow=workflow_given)
         return (yield from self.ask("InitializeTask", asked, TaskInitialized))
 
     def get(self, task_id: int) -> Operation[Task]:
@@ -97,3 +107,17 @@ class Operations:
 
     def health(self) -> Operation[dict[str, Any]]:
         return (yield from self.ask("HealthCheck", HealthCheck(), dict[str, Any]))
+
+
+def _moment(at: datetime | None) -> str | None:
+    if at is not None and at.tzinfo is None:
+        raise ValueError(f"scheduled_for is {at}, which says no zone; wanted: an aware datetime")
+    return None if at is None else at.isoformat()
+
+
+def _mode(word: str | None) -> ExecutionMode | None:
+    try:
+        return None if word is None else ExecutionMode(word)
+    except ValueError:
+        known = ", ".join(ExecutionMode)
+        raise ValueError(f"execution_mode is '{word}'; wanted one of {known}") from None

@@ -1,13 +1,24 @@
 """The keyword arguments of the clients, the same for both."""
 
-from typing import TypedDict
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypedDict
+
+from tasker_zmq.domain.beginning import ExecutionMode
 
 
 class SubmitOptions(TypedDict, total=False):
-    """How a task is to be made; two submissions with one `identity` are one task."""
+    """How a task is to be made; two submissions with one `identity` are one task.
+
+    `scheduled_for`: not to begin before, with its zone. `definition`: a task template for this task
+    alone, instead of a published workflow.
+    """
 
     identity: str | None
-    priority: int
+    priority: int | str
+    scheduled_for: datetime | None
+    execution_mode: ExecutionMode | str | None
+    definition: Mapping[str, Any] | None
     tags: tuple[str, ...]
     reason: str | None
     correlation_id: str | None

@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from tasker_zmq.commands.estimating import Estimates
 from tasker_zmq.commands.replies import Answerer
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tick import Answers
@@ -15,7 +16,7 @@ from tasker_zmq.pipeline.tuning import Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol.commands import DataPlane
 from tasker_zmq.protocol.control import CONTROLLED_MAX
-from tasker_zmq.store.definitions import Definition
+from tasker_zmq.store.definitions import Definition, Identified
 
 
 @dataclass
@@ -27,6 +28,8 @@ class Desk:
     environment: str
     endpoints: DataPlane
     make_uuid: UuidMaker
+    estimates: Estimates = field(default_factory=Estimates)
+    inline: dict[bytes, Identified] = field(default_factory=dict)  # by what came along
 
 
 @dataclass

@@ -169,7 +169,9 @@ def _pause(deed: Deed, request: ControlTasks, loaded: Sequence[Row]) -> int | No
     waiting = store.viable_of(
         sitting.connection, paused, core_id=state.core_id, now=sitting.now, at_most=CONTROLLED_MAX
     )
-    store.pause_tasks(sitting.connection, paused, paused=True, core_id=state.core_id)
+    store.pause_tasks(
+        sitting.connection, paused, paused=True, core_id=state.core_id, now=sitting.now
+    )
     sitting.turn.contents.drop(paused)  # so that dispatch asks the rows, which know of the pause
     sitting.changes.then(partial(state.viable.discard, [step.step_id for step in waiting]))
     deed.changed += paused
@@ -179,8 +181,11 @@ def _pause(deed: Deed, request: ControlTasks, loaded: Sequence[Row]) -> int | No
 def _resume(deed: Deed, request: ControlTasks, loaded: Sequence[Row]) -> int | None:
     resumed = _sort_out(deed, request.action, loaded)
     if resumed:
-        core_id = deed.sitting.desk.state.core_id
-        store.pause_tasks(deed.sitting.connection, resumed, paused=False, core_id=core_id)
+        sitting = deed.sitting
+        core_id = sitting.desk.state.core_id
+        store.pause_tasks(
+            sitting.connection, resumed, paused=False, core_id=core_id, now=sitting.now
+        )
         deed.send_what_is_ready(resumed, taken=True)
         deed.changed += resumed
     return None

@@ -1,10 +1,10 @@
 """DecideDeadLetters: requeue, resolve or discard, by ids or by filter, a page at a time."""
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.deed import Deed, begin, check_ids, following
+from tasker_zmq.commands.moments import moment
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.domain import control as rules
 from tasker_zmq.domain.control import LetterAction
@@ -76,20 +76,8 @@ def _filter(wanted: DeadLetterFilter) -> LetterFilter:
         step=wanted.step,
         fingerprint=wanted.fingerprint,
         status=wanted.status or DeadLetterStatus.OPEN.value,
-        since=None if wanted.since is None else _moment(wanted.since),
+        since=None if wanted.since is None else moment(wanted.since, name="since"),
     )
-
-
-def _moment(word: str) -> datetime:
-    try:
-        found = datetime.fromisoformat(word)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise CommandRefusedError(
-            "invalid", f"since is '{word[:50]}'; wanted: ISO 8601 with its zone"
-        )
-    return found
 
 
 def _decide(deed: Deed, request: DecideDeadLetters, letters: Sequence[Row]) -> None:

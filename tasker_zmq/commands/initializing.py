@@ -3,14 +3,22 @@
 import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
 
 import orjson
 
-from tasker_zmq.commands import envelope
+from tasker_zmq.commands import envelope, inline
 from tasker_zmq.commands.context import Sitting
+from tasker_zmq.commands.estimating import durations
 from tasker_zmq.commands.fitting import check_fit
+from tasker_zmq.commands.moments import moment
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
-from tasker_zmq.domain.ids import TaskId
+from tasker_zmq.domain.beginning import Beginning, beginning
+from tasker_zmq.domain.ids import NamedTaskId, TaskId
+from tasker_zmq.domain.kinds import Kind, TaskName
+from tasker_zmq.pipeline.scheduled import look_no_later
+from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.tasks import (
     GraphEdge,
     InitializeTask,
@@ -24,45 +32,59 @@ from tasker_zmq.store.definitions import Definition
 from tasker_zmq.store.steps import NewTask
 
 REPLY = "TaskInitialized"
+SCHEDULE_MAX = timedelta(days=36_525)
+CANDIDATES_MAX = 20
 IDENTITY_LENGTH_MAX = 500  # an index entry holds no more than 2,704 bytes
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wish:
+    """A task that may be made; `identity` tells whether it was made before."""
+
     asked: Asked
     definition: Definition
     identity: str
     task: NewTask
 
 
+@dataclass(frozen=True)
+class Made:
+    """What became of a wish; `duplicate`: the task was there already."""
+
+    wish: Wish
+    task_id: TaskId
+    duplicate: bool
+
+
 def initialize_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
     """Create the tasks of all the commands in one statement; each gets an answer of its own."""
-    wanted: list[_Wanted] = []
+    wishes: list[Wish] = []
     for each in asked:
         try:
-            _check_open(sitting)
             envelope.refuse_overdue(each, sitting.now)
-            request = envelope.payload_of(each, InitializeTask).task_request
-            wanted.append(_check(sitting, each, request))
+            wishes.append(check(sitting, each, envelope.payload_of(each, InitializeTask)))
         except CommandRefusedError as error:
-            _refuse(sitting, each, error)
-    if wanted:
-        _create(sitting, wanted)
+            sitting.answers.letters.append(refusal(each, error, by=sitting.answerer))
+    if not wishes:
+        return
+    describing = Describing(sitting)
+    for made in create(sitting, wishes):
+        reply = describing.describe(made)
+        sitting.answers.letters.append(success(made.wish.asked, REPLY, reply, by=sitting.answerer))
 
 
-def _check_open(sitting: Sitting) -> None:
+def check(sitting: Sitting, asked: Asked, command: InitializeTask) -> Wish:
+    """A command as a task that may be made; raises CommandRefusedError."""
     if sitting.desk.state.draining:
         raise CommandRefusedError(
             "busy", "this daemon is stopping", hint="ask again once a daemon is up"
         )
-
-
-def _refuse(sitting: Sitting, asked: Asked, error: CommandRefusedError) -> None:
-    sitting.answers.letters.append(refusal(asked, error, by=sitting.answerer))
-
-
-def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
-    definition = find(sitting, request)
+    request = command.task_request
+    definition = (
+        find(sitting, request)
+        if command.workflow == NULL
+        else inline.define(sitting, command.workflow, request)
+    )
     context = bytes(request.context)
     _check_context(context, definition)
     # A command that is sent twice is one task, also when its sender gave no identity.
@@ -73,9 +95,7 @@ def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
             f"the identity (or, without one, the command_id) has {len(identity)} characters; at "
             f"most {IDENTITY_LENGTH_MAX} make one",
         )
-    priority = envelope.number_of(request.priority)
-    if priority is None:
-        priority = envelope.given_priority(asked.command) or 0
+    begins = _beginning(sitting, asked, request)
     task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
     task = NewTask(
         task_id=TaskId(task_id),
@@ -83,29 +103,48 @@ def _check(sitting: Sitting, asked: Asked, request: TaskRequest) -> _Wanted:
         step_count=len(definition.steps),
         context=context.decode(),
         identity=identity,
-        priority=priority,
+        priority=begins.priority,
         tags=orjson.dumps(request.tags).decode(),
         initiator=request.initiator or envelope.initiator(asked),
         source_system=request.source_system,
         reason=request.reason,
         correlation_id=request.correlation_id or asked.command.correlation_id,
+        scheduled_for=begins.scheduled_for,
     )
-    return _Wanted(asked, definition, identity, task)
+    return Wish(asked, definition, identity, task)
+
+
+def _beginning(sitting: Sitting, asked: Asked, request: TaskRequest) -> Beginning:
+    """When it may begin and where it stands in line; its own priority before the envelope's."""
+    priority = envelope.number_of(request.priority)
+    if priority is None:
+        priority = envelope.given_priority(asked.command) or 0
+    at = request.scheduled_for
+    scheduled_for = None if at is None else moment(at, name="scheduled_for")
+    if scheduled_for is not None and abs(scheduled_for - sitting.now) > SCHEDULE_MAX:
+        raise CommandRefusedError(
+            "invalid", f"scheduled_for is {at}; wanted: a moment of this century"
+        )
+    try:
+        return beginning(request.execution_mode, scheduled_for=scheduled_for, priority=priority)
+    except ValueError as error:
+        raise CommandRefusedError("invalid", str(error)) from None
 
 
 def find(sitting: Sitting, request: TaskRequest) -> Definition:
     """The definition that a request names; the newest version when it names none."""
-    if not request.namespace:
+    namespace, name = request.namespace, request.name
+    if not namespace or not name:
         raise CommandRefusedError(
             "invalid",
-            "the task_request names no namespace",
-            hint="give task_request.namespace, or metadata.namespace",
+            f"the task_request names no {'name' if namespace else 'namespace'}",
+            hint="give task_request.namespace (or metadata.namespace) and task_request.name",
         )
-    key = (request.namespace, request.name, request.version or "")
+    key = (namespace, name, request.version or "")
     if key in sitting.found:
         return sitting.found[key]
     identified = definition_store.identify(
-        sitting.connection, namespace=request.namespace, name=request.name, version=request.version
+        sitting.connection, namespace=namespace, name=name, version=request.version
     )
     if identified is None:
         raise _unknown(sitting, request)
@@ -135,18 +174,19 @@ def _check_context(context: bytes, definition: Definition) -> None:
     check_fit(value, definition)
 
 
-def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
-    tasks = [each.task for each in wanted]
+def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
+    """Create what was not there, in one statement; what became of each wish, in order."""
+    tasks = [each.task for each in wishes]
     state = sitting.desk.state
     step_ids = state.take_step_ids(sitting.connection, tasks)
     created = step_store.create(
         sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
     )
     sitting.answers.ready += created.ready
-    for each in wanted:
+    for each in wishes:
         if each.task.task_id in created.task_ids:
-            sitting.turn.contents.begin(each.task.task_id, each.task.context)
-    missing = [each for each in wanted if each.task.task_id not in created.task_ids]
+            _begin(sitting, each.task)
+    missing = [each for each in wishes if each.task.task_id not in created.task_ids]
     existing = (
         step_store.find_by_identity(
             sitting.connection,
@@ -155,19 +195,56 @@ def _create(sitting: Sitting, wanted: Sequence[_Wanted]) -> None:
         if missing
         else {}
     )
-    for each in wanted:
-        is_new = each.task.task_id in created.task_ids
-        task_id = (
-            each.task.task_id if is_new else existing[each.definition.named_task_id, each.identity]
+    return [
+        Made(each, each.task.task_id, duplicate=False)
+        if each.task.task_id in created.task_ids
+        else Made(each, existing[each.definition.named_task_id, each.identity], duplicate=True)
+        for each in wishes
+    ]
+
+
+def _begin(sitting: Sitting, task: NewTask) -> None:
+    if task.scheduled_for is None or task.scheduled_for <= sitting.now:
+        sitting.turn.contents.begin(task.task_id, task.context)
+    else:
+        look = partial(look_no_later, sitting.desk.state, task.scheduled_for)
+        sitting.changes.then(look)
+
+
+class Describing:
+    """The answers of one tick: what is the same for all tasks of a definition is found once."""
+
+    def __init__(self, sitting: Sitting) -> None:
+        self._state = sitting.desk.state
+        self._durations = durations(sitting.desk.estimates, sitting.turn)
+        self._graphs: dict[NamedTaskId, WorkflowGraph] = {}
+        self._candidates: dict[NamedTaskId, tuple[str, ...]] = {}
+
+    def describe(self, made: Made) -> TaskInitialized:
+        definition, task = made.wish.definition, made.wish.task
+        key = definition.named_task_id
+        if key not in self._graphs:
+            self._graphs[key] = graph(definition)
+            self._candidates[key] = self._able(definition)
+        at = task.scheduled_for
+        return TaskInitialized(
+            task_id=made.task_id,
+            duplicate=made.duplicate,
+            named_task=definition.full_name,
+            step_count=len(definition.steps),
+            workflow_graph=self._graphs[key],
+            candidate_workers=self._candidates[key],
+            estimated_duration_ms=self._durations.get(key),
+            scheduled_for=None if at is None else at.isoformat(),
         )
-        reply = TaskInitialized(
-            task_id=task_id,
-            duplicate=not is_new,
-            named_task=each.definition.full_name,
-            step_count=len(each.definition.steps),
-            workflow_graph=graph(each.definition),
-        )
-        sitting.answers.letters.append(success(each.asked, REPLY, reply, by=sitting.answerer))
+
+    def _able(self, definition: Definition) -> tuple[str, ...]:
+        """Names of connected workers that can run a step of it; the first of them by name."""
+        task = TaskName(definition.namespace, definition.name, definition.version)
+        kinds = {Kind(step.handler_class, step.named_task_id) for step in definition.steps}
+        able = [self._state.sessions.able(kind, task) for kind in kinds]
+        names = {each.worker_name for kind in able for each in kind.sessions if not each.deaf}
+        return tuple(sorted(names)[:CANDIDATES_MAX])
 
 
 def graph(definition: Definition) -> WorkflowGraph:

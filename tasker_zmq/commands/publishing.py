@@ -47,17 +47,24 @@ def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
     )
     if known is not None and known.template_digest == own:
         return TemplateVerdict(full_name=template.full_name, verdict=UNCHANGED, warnings=warnings)
-    filled = load_mapping(
-        mapping,
-        source=name,
-        environment=sitting.desk.environment,
-        defaults=sitting.desk.tuning.step_defaults,
-    ).template
-    rows = definition(filled or template, template_digest=own)
+    rows = filled_rows(sitting, mapping, template)
     if known is None:
         store.publish(sitting.connection, rows, now=sitting.now)
         return TemplateVerdict(full_name=template.full_name, verdict=PUBLISHED, warnings=warnings)
     return _replace(sitting, known.named_task_id, rows, warnings=warnings)
+
+
+def filled_rows(
+    sitting: Sitting, mapping: Mapping[str, Any], template: TaskTemplate
+) -> NewDefinition:
+    """The rows of a template, with this daemon's defaults where it says nothing."""
+    filled = load_mapping(
+        mapping,
+        source=template.name,
+        environment=sitting.desk.environment,
+        defaults=sitting.desk.tuning.step_defaults,
+    ).template
+    return definition(filled or template, template_digest=digest(template))
 
 
 def _replace(

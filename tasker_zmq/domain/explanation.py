@@ -63,7 +63,8 @@ def explain(task: TaskStanding, *, now: datetime) -> str:
     """What happens, what is waited for, and what would help."""
     if task.state not in (TaskState.PENDING, TaskState.IN_PROGRESS):
         return _ended(task)
-    sentences = [*_held_up(task, now), *_moving(task, now), *_ready(task), *_blocked(task)]
+    ready = () if _is_early(task, now) else _ready(task)
+    sentences = [*_held_up(task, now), *_moving(task, now), *ready, *_blocked(task)]
     return " ".join(sentences) or "Nothing of it waits: the daemon is about to end it."
 
 
@@ -100,11 +101,15 @@ def _because(step: StepStanding) -> str:
 def _held_up(task: TaskStanding, now: datetime) -> Iterable[str]:
     if task.paused:
         yield "It is paused: none of its steps is sent until it is resumed."
-    if task.scheduled_for is not None and task.scheduled_for > now:
+    if task.scheduled_for is not None and _is_early(task, now):
         yield f"It is scheduled to begin in {_until(task.scheduled_for, now)}."
     if not task.core_alive:
         owner = f"Its daemon '{task.core_id}' does not run" if task.core_id else "No daemon has it"
         yield f"{owner}: start one with `tasker-zmq daemon`."
+
+
+def _is_early(task: TaskStanding, now: datetime) -> bool:
+    return task.scheduled_for is not None and task.scheduled_for > now
 
 
 def _moving(task: TaskStanding, now: datetime) -> Iterable[str]:

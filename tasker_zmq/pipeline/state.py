@@ -195,6 +195,7 @@ class CoreState:
     full_sweep_at: datetime | None = None  # while other cores live: they may have made steps ready
     back_at: datetime | None = None  # when its last long absence was over
     submissions_at: datetime | None = None  # when to look for tasks that SQL asked for; None: now
+    scheduled_at: datetime | None = None  # when to look for tasks whose time has come; None: now
     sweep_cursor: tuple[int, int] | None = None
     next_page_at: datetime | None = None  # of a sweep that found memory full
     beats: dict[SessionId, Beat] = field(default_factory=dict)

@@ -19,6 +19,7 @@ from tasker_zmq.pipeline import (
     neighbours,
     reconcile,
     recover,
+    scheduled,
 )
 from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
@@ -154,6 +155,7 @@ class _Pass:
         fresh += neighbours.ready(turn, inbox)
         neighbours.tell(turn, self._moved)
         entries = [*advance.entries(turn, fresh), *discover.sweep(turn)]
+        entries += scheduled.start_due(turn)
         dispatched = Dispatching(turn).run(entries)
         self._outbox.extend(dispatched.outbox)
         self._refuse(dispatched.oversized)

@@ -173,6 +173,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         now if _may_send(state) else None,
         state.next_sweep_at,
         state.submissions_at,
+        state.scheduled_at,
         _next_lease(state, tuning),
         _next_silence(state, tuning),
     ]

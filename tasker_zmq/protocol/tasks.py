@@ -2,8 +2,9 @@
 
 import msgspec
 
+from tasker_zmq.domain.beginning import ExecutionMode
 from tasker_zmq.domain.ids import TaskId
-from tasker_zmq.protocol.commands import EMPTY
+from tasker_zmq.protocol.commands import EMPTY, NULL
 
 
 class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -13,7 +14,7 @@ class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     namespace: str | None = None
-    name: str
+    name: str | None = None  # that of the `workflow` that comes along, when left out
     version: str | None = None  # the newest when left out
     context: msgspec.Raw = EMPTY
     identity: str | None = None
@@ -23,12 +24,15 @@ class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
     source_system: str | None = None
     reason: str | None = None
     correlation_id: str | None = None
+    scheduled_for: str | None = None  # ISO 8601 with its zone: not to begin before
+    execution_mode: ExecutionMode | None = None
 
 
 class InitializeTask(msgspec.Struct, frozen=True, kw_only=True):
-    """Create one task."""
+    """Create one task; `workflow` is a task template for this task, instead of a published one."""
 
-    task_request: TaskRequest
+    task_request: TaskRequest = TaskRequest()
+    workflow: msgspec.Raw = NULL
 
 
 class GraphEdge(
@@ -55,3 +59,6 @@ class TaskInitialized(msgspec.Struct, frozen=True, kw_only=True):
     named_task: str
     step_count: int
     workflow_graph: WorkflowGraph
+    candidate_workers: tuple[str, ...] = ()  # connected here, and able to run one of its steps
+    estimated_duration_ms: int | None = None  # what the newest runs took; null when unknown
+    scheduled_for: str | None = None

@@ -136,10 +136,15 @@ def cancel_tasks(
 
 
 def pause_tasks(
-    connection: Connection, task_ids: Sequence[int], *, paused: bool, core_id: CoreId
+    connection: Connection,
+    task_ids: Sequence[int],
+    *,
+    paused: bool,
+    core_id: CoreId,
+    now: datetime,
 ) -> None:
     """Hold open tasks up, or let them go on under this core."""
-    values = {"task_ids": list(task_ids), "paused": paused, "core_id": core_id}
+    values = {"task_ids": list(task_ids), "paused": paused, "core_id": core_id, "now": now}
     run(connection, "pause_tasks", values)
 
 

@@ -95,6 +95,7 @@ class NewDefinition:
     template_digest: str
     input_schema: dict[str, Any] | None
     steps: tuple[NewStepDefinition, ...]
+    inline: bool = False  # it comes with a task, and is not published
 
 
 class Identified(NamedTuple):
@@ -107,7 +108,10 @@ class Identified(NamedTuple):
 def identify(
     connection: Connection, *, namespace: str, name: str, version: str | None
 ) -> Identified | None:
-    """The id and digest of a definition by name; the newest published when `version` is None."""
+    """The id and digest of a definition by name; the newest published when `version` is None.
+
+    A version that came inline with a task is found by its very name alone.
+    """
     values = {"namespace": namespace, "name": name, "version": version}
     found = rows(connection, "find_named_task", values)
     if not found:
@@ -166,6 +170,7 @@ def names(connection: Connection, limit: int = 1_000) -> list[str]:
     found = connection.execute(
         select(Namespace.name, NamedTask.name, NamedTask.version)
         .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .where(NamedTask.inline.is_(False))
         .order_by(NamedTask.named_task_id.desc())
         .limit(limit)
     )
@@ -192,6 +197,7 @@ def publish(connection: Connection, new: NewDefinition, *, now: datetime) -> Nam
             task_namespace_id=namespace_id,
             name=new.name,
             version=new.version,
+            inline=new.inline,
             **_task_values(new),
             created_at=now,
         )

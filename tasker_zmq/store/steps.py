@@ -76,11 +76,20 @@ class NewTask:
     source_system: str | None
     reason: str | None
     correlation_id: str | None
+    scheduled_for: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Created:
     """Which tasks came into being, and the steps with which they begin."""
+
+    task_ids: frozenset[TaskId]
+    ready: tuple[ReadyStep, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedScheduled:
+    """Tasks that are this core's now, and the steps with which they begin, or go on."""
 
     task_ids: frozenset[TaskId]
     ready: tuple[ReadyStep, ...]
@@ -223,7 +232,7 @@ def create(
     core_id: CoreId,
     now: datetime,
 ) -> Created:
-    """Create the tasks whose identity is free, owned by this core.
+    """Create the tasks whose identity is free, owned by this core once their time has come.
 
     `step_ids` are fresh ids for the steps of all of them; those of a task that is not created are
     gaps.
@@ -245,6 +254,7 @@ def create(
             "correlation_ids": [task.correlation_id for task in tasks],
             "offsets": list(accumulate((task.step_count for task in tasks), initial=0))[:-1],
             "step_ids": list(step_ids),
+            "scheduled_fors": [task.scheduled_for for task in tasks],
             "core_id": core_id,
             "now": now,
         },
@@ -327,6 +337,30 @@ def claim(connection: Connection, *, core_id: CoreId, now: datetime, at_most: in
     return len(
         rows(connection, "claim_tasks", {"core_id": core_id, "now": now, "at_most": at_most})
     )
+
+
+def claim_scheduled(
+    connection: Connection, *, core_id: CoreId, now: datetime, at_most: int
+) -> ClaimedScheduled:
+    """Own tasks whose time has come and that nobody owns."""
+    values = {"core_id": core_id, "now": now, "at_most": at_most}
+    returned = rows(connection, "claim_scheduled", values)
+    return ClaimedScheduled(
+        task_ids=frozenset(row.task_id for row in returned),
+        ready=_in_order(ready_step(row) for row in returned if row.step_id is not None),
+    )
+
+
+def next_scheduled(connection: Connection, *, now: datetime) -> datetime | None:
+    """When the next task will be due that nobody owns until then."""
+    found = rows(connection, "next_scheduled", {"now": now})
+    return found[0].scheduled_for if found else None
+
+
+def recent_durations(connection: Connection, *, at_most: int) -> dict[NamedTaskId, int]:
+    """Milliseconds from request, or schedule, to completion: the median of the newest tasks."""
+    found = rows(connection, "recent_durations", {"at_most": at_most})
+    return {row.named_task_id: row.duration_ms for row in found}
 
 
 def start_tasks(connection: Connection, task_ids: Sequence[TaskId], *, now: datetime) -> None:

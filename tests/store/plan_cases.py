@@ -102,6 +102,7 @@ CASES: dict[str, Case] = {
     ),
     "fence_cores": Case(values={"core_id": volume.CORE, "now": NOW}, rows_max=60),
     "claim_tasks": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 500}, rows_max=60),
+    "claim_scheduled": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 50}),
     "control_steps": Case(
         values={
             "step_ids": _viable(),
@@ -132,6 +133,7 @@ CASES: dict[str, Case] = {
             "source_systems": NONE,
             "reasons": NONE,
             "correlation_ids": NONE,
+            "scheduled_fors": NONE,
             "core_id": volume.CORE,
             "now": NOW,
         },
@@ -149,8 +151,12 @@ CASES: dict[str, Case] = {
     "load_sent_steps": Case(values={"batch_ids": OPEN_BATCHES}),
     "load_viable_steps": Case(values={"step_ids": _viable(), "core_id": volume.CORE, "now": NOW}),
     "mark_published": Case(values={"batch_ids": OPEN_BATCHES, "moments": [NOW] * 10, "now": NOW}),
+    "next_scheduled": Case(values={"now": NOW}, rows_max=10),
     "next_retry": Case(values={"core_id": volume.CORE}, rows_max=10),
-    "pause_tasks": Case(values={"task_ids": TASK_IDS_OPEN, "paused": True, "core_id": volume.CORE}),
+    "pause_tasks": Case(
+        values={"task_ids": TASK_IDS_OPEN, "paused": True, "core_id": volume.CORE, "now": NOW}
+    ),
+    "recent_durations": Case(values={"at_most": 2_000}, rows_max=2_000),
     "record_heartbeats": Case(
         values={
             "session_ids": [f"s{n}" for n in range(1, 11)],

@@ -115,6 +115,16 @@ SELECT 1000000 + n, 1, '{}', 'somebody',
     CASE n % 3 WHEN 0 THEN '-infinity' ELSE :now + n * interval '1 minute' END,
     CASE n % 3 WHEN 2 THEN :now END
 FROM generate_series(1, 9000) n;
+WITH scheduled AS (
+    INSERT INTO tasker_tasks (named_task_id, state, step_count, unfinished_leaves, transitions,
+        context, scheduled_for, requested_at)
+    SELECT 1, 'pending', 1, 1, 1, '{}', :now + (n - 100) * interval '1 minute', :now
+    FROM generate_series(1, 3000) n
+    RETURNING task_id
+)
+INSERT INTO tasker_workflow_steps (task_id, named_step_id, name, state, is_leaf, retryable,
+    retry_limit, attempts, unfinished_parents, transitions, created_at)
+SELECT task_id, 1, 'step1', 'pending', true, true, 3, 0, 0, 1, :now FROM scheduled;
 """
 
 

@@ -1,8 +1,10 @@
 """`tasker-zmq tasks submit`: what is sent, what is said, what is refused before it is sent."""
 
 import json
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 from sqlalchemy import Engine
 
@@ -92,6 +94,11 @@ def test_the_context_comes_from_a_file_or_from_standard_input(daemon: OwnDaemon)
         (("fulfil_order",), "wanted NAMESPACE/NAME[@VERSION]"),
         (("or ders/x",), "wanted NAMESPACE/NAME[@VERSION]"),
         ((WORKFLOW, "--wait", "--timeout", "soon"), "wanted a duration"),
+        ((WORKFLOW, "--priority", "soon"), "low, normal, high or urgent"),
+        ((WORKFLOW, "--at", "tomorrow"), "wanted a moment"),
+        ((WORKFLOW, "--at", "2030-01-01", "--in", "5s"), "--at or --in"),
+        ((WORKFLOW, "--workflow-file", "own.yaml"), "one only"),
+        ((), "wanted NAMESPACE/NAME[@VERSION] or --workflow-file"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
@@ -100,6 +107,32 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     result = tasker("tasks", "submit", *arguments)
     assert (result.exit_code, said in result.stderr) == (2, True), result.stderr
     assert daemon.asked == []
+
+
+def test_a_time_a_mode_and_a_word_of_priority_are_sent(daemon: OwnDaemon) -> None:
+    arguments = ("--at", "2030-01-31T08:00+01:00", "--mode", "background", "--priority", "high")
+    assert tasker("tasks", "submit", WORKFLOW, *arguments).exit_code == 0
+    request = sent(daemon)
+    assert request.scheduled_for == "2030-01-31T08:00:00+01:00"
+    assert (request.execution_mode, request.priority) == ("background", "high")
+
+
+def test_in_a_while_is_a_moment_with_its_zone(daemon: OwnDaemon) -> None:
+    before = SystemClock().now()
+    assert tasker("tasks", "submit", WORKFLOW, "--in", "1h").exit_code == 0
+    at = datetime.fromisoformat(sent(daemon).scheduled_for or "")
+    assert at - before >= timedelta(hours=1)
+
+
+def test_a_workflow_in_a_file_goes_along_once_it_is_right(daemon: OwnDaemon) -> None:
+    text = "name: own\nnamespace_name: orders\nsteps:\n- name: a\n  handler: {callable: x.y}\n"
+    Path("own.yaml").write_text(text, encoding="utf-8")
+    Path("bad.yaml").write_text("name: own\nsteps: []\n", encoding="utf-8")
+    assert tasker("tasks", "submit", "--workflow-file", "bad.yaml").exit_code == 1
+    assert tasker("tasks", "submit", "--workflow-file", "own.yaml").exit_code == 0
+    (command,) = daemon.asked
+    found = msgspec.json.decode(asked_for(command, InitializeTask).workflow)
+    assert (found["name"], len(found["steps"])) == ("own", 1)
 
 
 def test_a_file_that_is_not_there_is_named(daemon: OwnDaemon) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
@@ -194,6 +195,28 @@ def test_all_who_wait_are_asked_for_in_one_question(
         states.update(dict.fromkeys(states, TaskState.COMPLETE))
         for each in threads:
             each.join()
+
+
+def test_a_client_says_when_how_and_what_a_task_is_to_run() -> None:
+    at = datetime(2030, 1, 31, 8, tzinfo=UTC)
+    reply = {
+        "task_id": 7,
+        "duplicate": False,
+        "named_task": "orders/own@1.0.0",
+        "step_count": 1,
+        "workflow_graph": {"steps": [], "edges": []},
+    }
+    with OwnDaemon(lambda _command: reply) as daemon, TaskerClient(daemon.endpoint) as client:
+        client.submit("orders/own", scheduled_for=at, priority="high", definition={"steps": []})
+        client.submit("orders/own", execution_mode="background")
+        with pytest.raises(ValueError, match="no zone"):
+            client.submit("orders/own", scheduled_for=at.replace(tzinfo=None))
+        with pytest.raises(ValueError, match="immediate, scheduled, background"):
+            client.submit("orders/own", execution_mode="soon")
+    first, second = (asked_for(each, InitializeTask) for each in daemon.asked)
+    assert first.task_request.scheduled_for == "2030-01-31T08:00:00+00:00"
+    assert (first.task_request.priority, bytes(first.workflow)) == ("high", b'{"steps":[]}')
+    assert (second.task_request.execution_mode, bytes(second.workflow)) == ("background", b"null")
 
 
 def test_a_workflow_submits_itself_through_the_process_own_client(

@@ -24,8 +24,13 @@ class Published:
     tasks: dict[str, int]
 
 
-def listed(connection: Connection, *, namespace: str | None = None) -> list[dict[str, Any]]:
-    """Every named task, by name, its newest version first, with how many tasks run it."""
+def listed(
+    connection: Connection, *, namespace: str | None = None, inline: bool = False
+) -> list[dict[str, Any]]:
+    """Every published named task, by name, its newest version first, with how many tasks run it.
+
+    With `inline` also those that came with a task.
+    """
     counted = (
         select(
             Task.named_task_id,
@@ -53,6 +58,8 @@ def listed(connection: Connection, *, namespace: str | None = None) -> list[dict
     )
     if namespace is not None:
         chosen = chosen.where(Namespace.name == namespace)
+    if not inline:
+        chosen = chosen.where(NamedTask.inline.is_(False))
     return [dict(row) for row in connection.execute(chosen).mappings()]
 
 
@@ -70,6 +77,8 @@ def find(
         chosen = chosen.where(Namespace.name == namespace)
     if version is not None:
         chosen = chosen.where(NamedTask.version == version)
+    else:
+        chosen = chosen.where(NamedTask.inline.is_(False))
     newest = {row.task_namespace_id: row.named_task_id for row in connection.execute(chosen)}
     return [NamedTaskId(each) for each in newest.values()]
 

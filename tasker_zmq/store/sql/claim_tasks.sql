@@ -1,5 +1,6 @@
 -- claim_tasks: makes this core the owner of open tasks that nobody living owns. It steps from owner
--- to owner through the index, so that thousands of tasks of the living cost nothing.
+-- to owner through the index, so that thousands of tasks of the living cost nothing. Those that
+-- were scheduled and that nobody owns are claim_scheduled's.
 WITH RECURSIVE owner AS (
     (
         SELECT t.processing_core_id AS core_id FROM tasker_tasks t
@@ -32,7 +33,7 @@ held AS MATERIALIZED (
     SELECT nobodys.task_id FROM (
         SELECT t.task_id FROM tasker_tasks t
         WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress')
-          AND t.processing_core_id IS NULL
+          AND t.processing_core_id IS NULL AND t.scheduled_for IS NULL
         ORDER BY (- t.priority), t.task_id LIMIT :at_most
         FOR NO KEY UPDATE SKIP LOCKED
     ) nobodys

@@ -64,7 +64,10 @@ advanced AS (
             + (f.state = 'error' OR (f.state = 'pending' AND f.done))::integer,
         completed_at = CASE WHEN f.done THEN CAST(:now AS timestamptz) END,
         error = NULL,
-        processing_core_id = :core_id
+        processing_core_id = CASE
+            WHEN t.processing_core_id IS NULL AND t.scheduled_for > CAST(:now AS timestamptz)
+                AND NOT f.done THEN NULL
+            ELSE :core_id END
     FROM former f JOIN progress p USING (task_id)
     WHERE t.task_id = f.task_id
     RETURNING t.task_id, t.state, t.transitions, t.failed_steps, f.state AS from_state, f.done,

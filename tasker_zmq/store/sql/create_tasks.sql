@@ -1,29 +1,34 @@
 -- create_tasks: tasks with their steps, edges and first transitions, whatever their number. A task
 -- whose identity is taken is not created: it does not come back in `created`. The steps' ids come
 -- from the caller, task by task in the order of positions: so a step's parents are found by
--- counting, never by a search among the steps of all tasks. `task_ids` must ascend.
+-- counting, never by a search among the steps of all tasks. `task_ids` must ascend. A task
+-- whose time has not come is nobody's until then, and none of its steps is ready.
 WITH wanted AS MATERIALIZED (
     SELECT u.*, nt.step_count, nt.leaf_count
     FROM unnest(
         CAST(:task_ids AS bigint[]), CAST(:named_task_ids AS bigint[]), CAST(:contexts AS text[]),
         CAST(:identities AS text[]), CAST(:priorities AS integer[]), CAST(:tags AS text[]),
         CAST(:initiators AS text[]), CAST(:source_systems AS text[]), CAST(:reasons AS text[]),
-        CAST(:correlation_ids AS text[])
+        CAST(:correlation_ids AS text[]), CAST(:scheduled_fors AS timestamptz[])
     ) AS u(task_id, named_task_id, context, identity, priority, tags, initiator, source_system,
-           reason, correlation_id)
+           reason, correlation_id, scheduled_for)
     JOIN tasker_named_tasks nt USING (named_task_id)
 ),
 created AS (
     INSERT INTO tasker_tasks
         (task_id, named_task_id, state, priority, step_count, unfinished_leaves, transitions,
          context, identity, tags, initiator, source_system, reason, correlation_id,
-         processing_core_id, claimed_at, requested_at)
+         processing_core_id, claimed_at, scheduled_for, requested_at)
     SELECT task_id, named_task_id, 'pending', priority, step_count, leaf_count, 1, context::jsonb,
         identity, ARRAY(SELECT jsonb_array_elements_text(tags::jsonb)), initiator, source_system,
-        reason, correlation_id, :core_id, CAST(:now AS timestamptz), CAST(:now AS timestamptz)
+        reason, correlation_id,
+        CASE WHEN scheduled_for > CAST(:now AS timestamptz) THEN NULL ELSE :core_id END,
+        CASE WHEN scheduled_for > CAST(:now AS timestamptz) THEN NULL
+            ELSE CAST(:now AS timestamptz) END,
+        scheduled_for, CAST(:now AS timestamptz)
     FROM wanted ORDER BY task_id
     ON CONFLICT (named_task_id, identity) WHERE identity IS NOT NULL DO NOTHING
-    RETURNING task_id, named_task_id, priority
+    RETURNING task_id, named_task_id, priority, processing_core_id
 ),
 task_written AS (
     INSERT INTO tasker_task_transitions
@@ -31,13 +36,13 @@ task_written AS (
     SELECT task_id, 1, NULL, 'pending', 'create', CAST(:now AS timestamptz) FROM created
 ),
 placed AS MATERIALIZED ( -- how many of the caller's ids belong to tasks before this one
-    SELECT task_id, named_task_id, priority,
+    SELECT task_id, named_task_id, priority, processing_core_id IS NOT NULL AS is_owned,
         (CAST(:offsets AS integer[]))[width_bucket(task_id, CAST(:task_ids AS bigint[]))] AS before
     FROM created
 ),
 step AS MATERIALIZED (
-    SELECT c.task_id, c.named_task_id, c.priority, c.before, d.named_step_id, n.name, d.is_leaf,
-        d.retryable, d.retry_limit, d.parent_positions,
+    SELECT c.task_id, c.named_task_id, c.priority, c.is_owned, c.before, d.named_step_id, n.name,
+        d.is_leaf, d.retryable, d.retry_limit, d.parent_positions,
         (CAST(:step_ids AS bigint[]))[c.before + d.position] AS workflow_step_id
     FROM placed c
     JOIN tasker_named_tasks_named_steps d USING (named_task_id)
@@ -68,4 +73,4 @@ FROM created
 UNION ALL
 SELECT 'ready', task_id, workflow_step_id, named_task_id, named_step_id, priority, 0, retry_limit,
     CAST(:now AS timestamptz)
-FROM step WHERE parent_positions = '{}';
+FROM step WHERE parent_positions = '{}' AND is_owned;

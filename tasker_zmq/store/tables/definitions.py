@@ -54,6 +54,11 @@ class NamedTask(Base):
     input_schema: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     step_count: Mapped[int] = mapped_column(Integer)
     leaf_count: Mapped[int] = mapped_column(Integer, comment="Steps for which no other step waits.")
+    inline: Mapped[bool] = mapped_column(
+        Boolean,
+        server_default=text("false"),
+        comment="It came with a task, and was not published.",
+    )
     created_at: Mapped[datetime]
 
 

@@ -12,6 +12,7 @@ from tasker_zmq.store.tables.declarative import Base, BigId, one_of
 
 # The hot statements never speak of completed_at, so none of them walks this index by mistake.
 _OPEN = text("completed_at IS NULL")
+_NOBODYS = "completed_at IS NULL AND processing_core_id IS NULL"
 
 
 class Task(Base):
@@ -37,6 +38,18 @@ class Task(Base):
             "ix_tasker_tasks_completed_at",
             "completed_at",
             postgresql_where=text("completed_at IS NOT NULL"),
+        ),
+        Index(
+            "ix_tasker_tasks_unowned",
+            text("(- priority)"),
+            "task_id",
+            postgresql_where=text(f"{_NOBODYS} AND scheduled_for IS NULL"),
+        ),
+        Index(
+            "ix_tasker_tasks_scheduled",
+            "scheduled_for",
+            "task_id",
+            postgresql_where=text(f"{_NOBODYS} AND scheduled_for IS NOT NULL"),
         ),
         Index(
             "ix_tasker_tasks_parent_task_id",
