@@ -44,6 +44,11 @@ _INSISTING: Final = ("flag", "--", "TASKER_")
     help="Keep unrecorded results in this file, so that they outlive the process",
 )
 @click.option(
+    "--exclusive",
+    is_flag=True,
+    help="Take steps of the targets' own workflows and of no others, whatever their handlers",
+)
+@click.option(
     "--config",
     type=click.Path(path_type=Path),
     help="Settings file. [default: TASKER_CONFIG, else config/tasker.yaml]",
@@ -62,6 +67,7 @@ def worker(
     *,
     name: str | None,
     outbox: Path | None,
+    exclusive: bool,
     config: Path | None,
     environment: str | None,
     **flags: str | None,
@@ -69,7 +75,8 @@ def worker(
     """Run the steps of TARGET... for a daemon.
 
     TARGET is a module (shop.orders), a file (orders.py), or a pool (pools/orders.yaml: name,
-    modules, files, templates, concurrency, executor, environment; its paths are relative to it).
+    modules, files, templates, tasks, exclusive, concurrency, executor, environment; its paths are
+    relative to it).
     SIGTERM lets running steps end and gives the others back; a second one ends it at once.
     """
     overrides = {_key_of(flag): value for flag, value in flags.items()}
@@ -84,6 +91,7 @@ def worker(
             insisted=insisted,
             name=name,
             outbox=outbox,
+            exclusive=exclusive,
         )
     )
 

@@ -6,10 +6,12 @@ from typing import Any
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.domain.graph import sinks, topological_order
 from tasker_zmq.domain.ids import NamedTaskId
+from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.template import StepTemplate, TaskTemplate
 from tasker_zmq.protocol.commands import PublishTemplates, TemplatesPublished, TemplateVerdict
 from tasker_zmq.store import definitions as store
 from tasker_zmq.store.definitions import NewDefinition, NewStepDefinition
+from tasker_zmq.store.supported import associate_workers
 from tasker_zmq.templates import digest, load_mapping
 
 PUBLISHED = "published"
@@ -49,7 +51,9 @@ def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
         return TemplateVerdict(full_name=template.full_name, verdict=UNCHANGED, warnings=warnings)
     rows = filled_rows(sitting, mapping, template)
     if known is None:
-        store.publish(sitting.connection, rows, now=sitting.now)
+        named_task_id = store.publish(sitting.connection, rows, now=sitting.now)
+        task = TaskName(rows.namespace, rows.name, rows.version)
+        associate_workers(sitting.connection, named_task_id, task, now=sitting.now)
         return TemplateVerdict(full_name=template.full_name, verdict=PUBLISHED, warnings=warnings)
     return _replace(sitting, known.named_task_id, rows, warnings=warnings)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tasker_zmq.commands import supporting
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.publishing import REFUSED, publish
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
@@ -15,7 +16,6 @@ from tasker_zmq.domain.credit import granted_credit, whole_credit
 from tasker_zmq.domain.ids import (
     BatchId,
     HandlerClass,
-    NamedTaskId,
     RegistrationId,
     SessionId,
     StepId,
@@ -29,15 +29,13 @@ from tasker_zmq.protocol.commands import (
     HeartbeatReceived,
     RegisterWorker,
     StartConfirmed,
-    SupportedTask,
-    TaskCoverage,
     WorkerGoodbye,
     WorkerHeartbeat,
     WorkerLimits,
     WorkerRegistered,
 )
 from tasker_zmq.store import batches as batch_store
-from tasker_zmq.store import definitions as definition_store
+from tasker_zmq.store import supported as supported_store
 from tasker_zmq.store import workers as store
 from tasker_zmq.store.statements import Row
 from tasker_zmq.store.workers import NewRegistration
@@ -56,30 +54,21 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
     _check(request)
     version = _agree(request.protocol_versions)
     verdicts = tuple(publish(sitting, mapping) for mapping in request.templates)
-    supported = _supported(sitting, request.supported_tasks)
+    declared = supporting.declared_by(request)
     session_id = SessionId(sitting.desk.make_uuid())
     concurrency = request.metadata.max_concurrent_steps
     whole = whole_credit(concurrency, sitting.desk.tuning.credit_factor)
     credit = granted_credit(whole, request.credit)
-    new = NewRegistration(
-        worker_name=request.worker_name,
-        session_id=session_id,
-        core_id=sitting.desk.state.core_id,
-        connection_type="zeromq",
-        connection_details=_connection_details(request),
-        protocol_version=version,
-        handlers=request.handlers,
-        credit=credit,
-        metadata=msgspec.to_builtins(request.metadata),
-        supported={key: (task.configuration, task.priority) for key, task in supported.items()},
-    )
+    new = _registration(sitting, request, session_id=session_id, version=version, credit=credit)
     worker_id, registration_id = store.register(sitting.connection, new, now=sitting.now)
+    supported = supported_store.associate(sitting.connection, worker_id, declared, now=sitting.now)
     session = Session(
         session_id=session_id,
         registration_id=registration_id,
         worker_name=request.worker_name,
         route=asked.route,
-        handlers=frozenset(HandlerClass(name) for name in request.handlers),
+        handlers=_handlers(request),
+        declared=declared,
         concurrency=concurrency,
         credit=credit,
         last_heard_at=sitting.now,
@@ -105,11 +94,41 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         credit=credit,
         limits=_limits(sitting),
         registered_task_count=len(supported) - refused if refused < len(supported) else 0,
-        assigned_task_coverage=_coverage(sitting, worker_id, supported),
+        assigned_task_coverage=supporting.coverage_of(sitting, worker_id, supported),
         templates=verdicts,
         cores=sitting.desk.state.cores,
         whole_credit=whole,
     )
+
+
+def _registration(
+    sitting: Sitting,
+    request: RegisterWorker,
+    *,
+    session_id: SessionId,
+    version: str,
+    credit: int,
+) -> NewRegistration:
+    return NewRegistration(
+        worker_name=request.worker_name,
+        session_id=session_id,
+        core_id=sitting.desk.state.core_id,
+        connection_type="zeromq",
+        connection_details=_connection_details(request),
+        protocol_version=version,
+        handlers=request.handlers,
+        credit=credit,
+        metadata=msgspec.to_builtins(request.metadata),
+        declared_tasks=[msgspec.to_builtins(task) for task in request.supported_tasks],
+        exclusive=request.exclusive is True,
+    )
+
+
+def _handlers(request: RegisterWorker) -> frozenset[HandlerClass] | None:
+    """The handlers that it runs; None, whatever they are called, if it only says its tasks."""
+    if request.exclusive is True and not request.handlers:
+        return None
+    return frozenset(HandlerClass(name) for name in request.handlers)
 
 
 def _begin(state: CoreState, session: Session, *, worker_id: int) -> None:
@@ -163,39 +182,6 @@ def _agree(offered: tuple[str, ...]) -> str:
         f"the worker speaks {', '.join(offered) or 'nothing'}; this daemon speaks "
         f"{', '.join(versions.SPOKEN)}",
         hint="use a worker of a release next to the daemon's",
-    )
-
-
-def _supported(
-    sitting: Sitting, tasks: tuple[SupportedTask, ...]
-) -> dict[NamedTaskId, SupportedTask]:
-    """The named tasks that are published; a worker may know more than the database does."""
-    found: dict[NamedTaskId, SupportedTask] = {}
-    for task in tasks:
-        known = definition_store.identify(
-            sitting.connection, namespace=task.namespace, name=task.name, version=task.version
-        )
-        if known is not None:
-            found[known.named_task_id] = task
-    return found
-
-
-def _coverage(
-    sitting: Sitting, worker_id: int, supported: Mapping[NamedTaskId, SupportedTask]
-) -> tuple[TaskCoverage, ...]:
-    if not supported:
-        return ()
-    found = store.coverage(sitting.connection, worker_id, list(supported))
-    return tuple(
-        TaskCoverage(
-            namespace=task.namespace,
-            name=task.name,
-            version=task.version,
-            competing_workers=found[key][0],
-            your_priority_rank=found[key][1],
-        )
-        for key, task in supported.items()
-        if key in found
     )
 
 

@@ -10,7 +10,9 @@ from typing import Final
 from tasker_zmq.domain.kinds import TaskName
 
 PRIORITY: Final = 100
+PRIORITY_MAX: Final = 1_000_000
 ANY_VERSION: Final = "*"
+NO_CONFIGURATION: Final = b"{}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class Association:
     """That a worker knows a named task; the configuration, a JSON object, travels with the work."""
 
     priority: int = PRIORITY  # a higher one is preferred
-    configuration: bytes = b"{}"
+    configuration: bytes = NO_CONFIGURATION
 
     @property
     def plain(self) -> bool:

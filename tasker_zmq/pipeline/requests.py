@@ -7,6 +7,7 @@ from datetime import datetime
 import msgspec
 
 from tasker_zmq.domain.ids import BatchId, BatchUuid, StepId, TaskId
+from tasker_zmq.domain.supported import NO_CONFIGURATION, Association
 from tasker_zmq.pipeline.inbox import Publication
 from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
 from tasker_zmq.pipeline.turn import Turn
@@ -73,7 +74,7 @@ def publication(turn: Turn, sending: Sending) -> Publication:
     batch = StepBatch(
         batch_id=BatchUuid(sending.batch_uuid),
         protocol_version=turn.tuning.protocol_version,
-        steps=tuple(_request(turn, step) for step in sending.steps),
+        steps=tuple(_request(turn, step, sending.session) for step in sending.steps),
         core_id=turn.state.core_id,
         session_id=None if legacy else sending.session.session_id,
         publication=None if legacy else sending.publication,
@@ -83,8 +84,9 @@ def publication(turn: Turn, sending: Sending) -> Publication:
     return Publication(sending.batch_id, _topic(sending.session), codec.encode(batch))
 
 
-def _request(turn: Turn, step: Loaded) -> StepRequest:
+def _request(turn: Turn, step: Loaded, session: Session) -> StepRequest:
     row, definition = step.row, step.definition
+    association = session.declared.find(definition.named_task)
     return StepRequest(
         step_id=row.step_id,
         task_id=row.task_id,
@@ -101,7 +103,14 @@ def _request(turn: Turn, step: Loaded) -> StepRequest:
             created_at=turn.now.isoformat(),
             idempotency_key=f"{row.step_id}-{int(row.created_at.timestamp() * 1_000):x}",
         ),
+        worker_configuration=_configuration(association),
     )
+
+
+def _configuration(association: Association | None) -> msgspec.Raw | msgspec.UnsetType:
+    if association is None or association.configuration == NO_CONFIGURATION:
+        return msgspec.UNSET
+    return msgspec.Raw(association.configuration)
 
 
 def _topic(session: Session) -> bytes:

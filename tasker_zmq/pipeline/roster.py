@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, ValuesView
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from tasker_zmq.domain.administration import NOTHING_DECIDED, Administration, WorkerMode
 from tasker_zmq.domain.ids import HandlerClass, SessionId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.supported import PRIORITY
@@ -23,6 +24,7 @@ class Able:
 
     handler_class: HandlerClass
     task: TaskName | None = None  # None: of any
+    pinned_to: frozenset[str] | None = None  # the workers that alone may run them
     _registered: dict[SessionId, "Session"] = field(default_factory=dict)
     _last_resort: dict[SessionId, "Session"] = field(default_factory=dict)
     _choosy: set[SessionId] = field(default_factory=set)
@@ -46,7 +48,10 @@ class Able:
         """Take a session in if it may run such steps."""
         if not session.can_run(self.handler_class):
             return
-        if self.task is not None and not session.declared.allows(self.task):
+        if self.pinned_to is not None:
+            if session.worker_name not in self.pinned_to:
+                return
+        elif self.task is not None and not session.declared.allows(self.task):
             return
         known = self._last_resort if session.nameless else self._registered
         known[session.session_id] = session
@@ -66,6 +71,15 @@ class Roster(UserDict[SessionId, "Session"]):
         super().__init__()
         self._by_handler: dict[HandlerClass, Able] = {}
         self._by_kind: dict[Kind, Able] = {}
+        self.administration = NOTHING_DECIDED
+
+    def administer(self, decided: Administration) -> None:
+        """From now on these sessions get nothing new, and pinned steps go to these workers."""
+        for session in self.values():
+            session.draining = decided.mode(session.worker_name) is not WorkerMode.ENABLED
+        if decided.pins != self.administration.pins:
+            self._by_kind.clear()
+        self.administration = decided
 
     def able(self, kind: Kind, task: TaskName) -> Able:
         """Who may run steps of this kind, be there room or not."""
@@ -73,11 +87,13 @@ class Roster(UserDict[SessionId, "Session"]):
         if of_handler is None:
             of_handler = self._found(Able(kind.handler_class))
             self._by_handler[kind.handler_class] = of_handler
-        if not of_handler.choosy:
+        if not (of_handler.choosy or self.administration.pins):
             return of_handler
         known = self._by_kind.get(kind)
         if known is None:
-            known = self._by_kind[kind] = self._found(Able(kind.handler_class, task))
+            pinned_to = self.administration.pinned_to(kind, task)
+            known = self._found(Able(kind.handler_class, task, pinned_to))
+            self._by_kind[kind] = known
         return known
 
     def _found(self, able: Able) -> Able:
@@ -93,6 +109,8 @@ class Roster(UserDict[SessionId, "Session"]):
         return self.data.values()
 
     def __setitem__(self, session_id: SessionId, session: "Session") -> None:
+        if session.worker_name in self.administration.modes:
+            session.draining = True
         super().__setitem__(session_id, session)
         for able in self._ables():
             able.remove(session_id)

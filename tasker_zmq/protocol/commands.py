@@ -75,7 +75,7 @@ class ErrorData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SupportedTask(msgspec.Struct, frozen=True, kw_only=True):
-    """A named task that the worker can run."""
+    """A named task that the worker can run; the version may be `*`, which is any."""
 
     namespace: str
     name: str
@@ -121,6 +121,7 @@ class RegisterWorker(msgspec.Struct, frozen=True, kw_only=True):
     former_session_ids: tuple[SessionId, ...] = ()  # of the same process, at cores that are away
     instance: str | None = None  # a name of this process life: the same at every core
     credit: int | None = None  # of its whole credit, what it grants to this core; null: all of it
+    exclusive: bool | msgspec.UnsetType = msgspec.UNSET  # steps of supported_tasks, and no others
 
 
 class DataPlane(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,7 +24,10 @@ class StepMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StepRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One step to run, with everything that its handler needs."""
+    """One step to run, with everything that its handler needs.
+
+    `worker_configuration` is what this very worker declared for the named task, unless it is empty.
+    """
 
     step_id: StepId
     task_id: TaskId
@@ -35,6 +38,7 @@ class StepRequest(msgspec.Struct, frozen=True, kw_only=True):
     previous_results: msgspec.Raw
     depends_on_steps: tuple[str, ...]
     metadata: StepMetadata
+    worker_configuration: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class StepBatch(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
-from tasker_zmq.domain.ids import CoreId, NamedTaskId, RegistrationId, SessionId
+from tasker_zmq.domain.ids import CoreId, RegistrationId, SessionId
 from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.statements import rows, run
-from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, SupportedTask, Worker
+from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, Worker
 
 CORES_CHANNEL: Final = "tasker_cores"  # of NOTIFY, when a core begins, or gives up its work
 STARTED: Final = " started"  # after the name of one that begins
@@ -48,44 +48,26 @@ class NewRegistration:
     handlers: tuple[str, ...]
     credit: int
     metadata: dict[str, Any]
-    supported: Mapping[NamedTaskId, tuple[dict[str, Any], int]]  # configuration, priority
+    declared_tasks: Sequence[dict[str, Any]] = ()
+    exclusive: bool = False
 
 
 def register(
     connection: Connection, new: NewRegistration, *, now: datetime
 ) -> tuple[int, RegistrationId]:
-    """Write worker, session and associations; returns the worker's and the registration's id."""
+    """Write worker and session; returns the worker's and the registration's id."""
+    said = {
+        "metadata": new.metadata,
+        "declared_tasks": list(new.declared_tasks),
+        "exclusive": new.exclusive,
+        "updated_at": now,
+    }
     worker_id: int = connection.execute(
-        insert(Worker)
-        .values(worker_name=new.worker_name, metadata_=new.metadata, created_at=now, updated_at=now)
-        .on_conflict_do_update(
-            index_elements=["worker_name"], set_={"metadata": new.metadata, "updated_at": now}
-        )
+        insert(Worker.__table__)  # type: ignore[arg-type]
+        .values(worker_name=new.worker_name, created_at=now, **said)
+        .on_conflict_do_update(index_elements=["worker_name"], set_=said)
         .returning(Worker.worker_id)
     ).scalar_one()
-    if new.supported:
-        statement = insert(SupportedTask)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["worker_id", "named_task_id"],
-                set_={
-                    "configuration": statement.excluded.configuration,
-                    "priority": statement.excluded.priority,
-                    "updated_at": now,
-                },
-            ),
-            [
-                {
-                    "worker_id": worker_id,
-                    "named_task_id": named_task_id,
-                    "configuration": configuration,
-                    "priority": priority,
-                    "created_at": now,
-                    "updated_at": now,
-                }
-                for named_task_id, (configuration, priority) in new.supported.items()
-            ],
-        )
     registration_id: int = connection.execute(
         insert(Registration)
         .values(
@@ -104,27 +86,6 @@ def register(
         .returning(Registration.registration_id)
     ).scalar_one()
     return worker_id, RegistrationId(registration_id)
-
-
-def coverage(
-    connection: Connection, worker_id: int, named_task_ids: Sequence[NamedTaskId]
-) -> dict[NamedTaskId, tuple[int, int]]:
-    """Per named task: how many workers with a live session know it, and this worker's rank."""
-    found = connection.execute(
-        text(
-            "SELECT a.named_task_id, count(*) AS workers, "
-            "1 + count(*) FILTER (WHERE a.priority > mine.priority) AS rank "
-            "FROM tasker_worker_named_tasks mine "
-            "JOIN tasker_worker_named_tasks a USING (named_task_id) "
-            "WHERE mine.worker_id = :worker_id "
-            "AND mine.named_task_id = ANY(CAST(:named_task_ids AS bigint[])) "
-            "AND EXISTS (SELECT 1 FROM tasker_worker_registrations r "
-            "WHERE r.worker_id = a.worker_id AND r.status <> 'disconnected') "
-            "GROUP BY a.named_task_id"
-        ),
-        {"worker_id": worker_id, "named_task_ids": list(named_task_ids)},
-    )
-    return {row.named_task_id: (row.workers, row.rank) for row in found}
 
 
 def beat(

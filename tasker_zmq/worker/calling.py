@@ -78,6 +78,7 @@ def context_of(run: StepRun, around: Surroundings) -> Context:
         timeout_seconds=timeout,
         deadline=None if timeout is None else clock.now() + timedelta(seconds=timeout),
         config=_mapping(request.handler_config),
+        worker_config=_mapping(request.worker_configuration),
         context=_mapping(request.task_context),
         previous_results=_mapping(request.previous_results),
         cancellation=around.cancellation,
@@ -85,7 +86,9 @@ def context_of(run: StepRun, around: Surroundings) -> Context:
     )
 
 
-def _mapping(raw: msgspec.Raw) -> dict[str, Any]:
+def _mapping(raw: msgspec.Raw | msgspec.UnsetType) -> dict[str, Any]:
+    if isinstance(raw, msgspec.UnsetType):
+        return {}
     found = orjson.loads(bytes(raw))
     return found if isinstance(found, dict) else {}
 

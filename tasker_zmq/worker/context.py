@@ -32,6 +32,7 @@ class Context:
     timeout_seconds: float | None = None
     deadline: datetime | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    worker_config: Mapping[str, Any] = field(default_factory=dict)  # of this worker, for the task
     context: Mapping[str, Any] = field(default_factory=dict)
     previous_results: Mapping[str, Any] = field(default_factory=dict)
     cancellation: Cancellation = field(default_factory=Cancellation, repr=False, compare=False)

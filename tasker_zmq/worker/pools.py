@@ -7,23 +7,40 @@ templates: [../tasks/*.yaml]       # files, globs or folders, relative to it too
 concurrency: 8
 executor: thread                   # or process, or async
 environment: production            # whose overrides of the templates apply
+tasks:                             # steps of these workflows come here, and of no others
+  - shop/orders@1.0.0              # namespace/name@version; @* is any version
+  - task: shop/refunds@*
+    priority: 200                  # 100 otherwise; a higher one is preferred
+    configuration: {region: eu}    # travels with the work, as ctx.worker_config
+exclusive: true                    # false: other workflows' steps too, if it has the handler
 """
 
+import re
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
+from tasker_zmq.domain.supported import PRIORITY, PRIORITY_MAX
 from tasker_zmq.errors import SettingsError
 from tasker_zmq.templates.document import Document, UnreadableError, read_document
 from tasker_zmq.worker.place import did_you_mean
 
 EXECUTORS: Final = ("thread", "process", "async")
 CONCURRENCY_MAX: Final = 10_000
+TASK: Final = re.compile(r"([^/@\s]+)/([^/@\s]+)@(\S+)")
 
 
 class TargetError(SettingsError):
     """A target of `tasker-worker` cannot be used; the message says which and why."""
+
+
+class PoolTask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A workflow that a pool runs, with what is special about it there."""
+
+    task: str
+    priority: int = PRIORITY
+    configuration: dict[str, Any] = {}
 
 
 class PoolFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +53,8 @@ class PoolFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     concurrency: int | None = None
     executor: Literal["thread", "process", "async"] | None = None
     environment: str | None = None
+    tasks: tuple[str | PoolTask, ...] = ()
+    exclusive: bool | None = None  # None: if it names tasks
 
 
 class HandlerPool(PoolFile, frozen=True, kw_only=True):
@@ -43,6 +62,10 @@ class HandlerPool(PoolFile, frozen=True, kw_only=True):
 
     name: str
     folder: Path
+
+    def pool_tasks(self) -> tuple[PoolTask, ...]:
+        """The workflows that it names, each in the longer form."""
+        return tuple(PoolTask(task=each) if isinstance(each, str) else each for each in self.tasks)
 
     def template_paths(self) -> tuple[Path, ...]:
         """Files and folders with templates; raises TargetError for one that matches nothing."""
@@ -103,7 +126,23 @@ def _checked(pool: PoolFile, path: Path) -> HandlerPool:
         )
     given = msgspec.structs.asdict(pool)
     given |= {"name": pool.name or path.stem, "folder": path.resolve().parent}
-    return HandlerPool(**given)
+    found = HandlerPool(**given)
+    for each in found.pool_tasks():
+        _check_task(each, path)
+    return found
+
+
+def _check_task(said: PoolTask, path: Path) -> None:
+    if TASK.fullmatch(said.task) is None:
+        raise TargetError(
+            f"{path}: tasks: '{said.task[:200]}' is no workflow; wanted namespace/name@version,"
+            " such as shop/orders@1.0.0, or shop/orders@* for any version"
+        )
+    if abs(said.priority) > PRIORITY_MAX:
+        raise TargetError(
+            f"{path}: tasks: the priority of '{said.task[:200]}' is {said.priority}; from"
+            f" -{PRIORITY_MAX} to {PRIORITY_MAX} is possible"
+        )
 
 
 def _matching(folder: Path, pattern: str) -> list[Path]:

@@ -14,13 +14,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Final
 
+import msgspec
 import zmq
 
 from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
 from tasker_zmq.domain.template import TaskTemplate
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import versions
-from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
+from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
 from tasker_zmq.settings import Settings
 from tasker_zmq.telemetry import logs
 from tasker_zmq.telemetry.events import Event, log
@@ -33,7 +34,13 @@ from tasker_zmq.worker.outbox import MemoryOutbox, Outbox
 from tasker_zmq.worker.place import did_you_mean
 from tasker_zmq.worker.registry import HandlerRegistry, registry_of
 from tasker_zmq.worker.runtime import Worker, WorkerParts
-from tasker_zmq.worker.targets import LoadedTargets, TargetError, load_targets, templates_of
+from tasker_zmq.worker.targets import (
+    LoadedTargets,
+    TargetError,
+    load_targets,
+    supported_tasks,
+    templates_of,
+)
 
 # Programs such as `timeout` pass a signal on to the process and to its group: one wish, twice.
 SAME_SIGNAL_SECONDS: Final = 0.2
@@ -50,6 +57,7 @@ class WorkerOptions:
     insisted: frozenset[str]
     name: str | None = None
     outbox: Path | None = None  # in memory without one
+    exclusive: bool = False
 
     def chosen(self, key: str, *, pool: object) -> str:
         """The setting under `key`, or what the pool says instead, as text."""
@@ -83,15 +91,14 @@ def run_worker(options: WorkerOptions) -> int:
     _warn_of_missing_handlers(templates, registry)
     concurrency = int(options.chosen("worker.concurrency", pool=loaded.concurrency))
     executor = options.chosen("worker.executor", pool=loaded.executor)
+    exclusive = options.exclusive or bool(loaded.exclusive)
     clock, dice, inbox = SystemClock(), system_dice(), EventInbox()
     metadata = _metadata(concurrency, executor, started_at=clock.now().isoformat())
     registration = RegisterWorker(
         worker_name=options.name or f"{loaded.name}@{metadata.hostname}",
         handlers=registry.names,
-        supported_tasks=tuple(
-            SupportedTask(namespace=each.namespace, name=each.name, version=each.version)
-            for each in templates
-        ),
+        supported_tasks=supported_tasks(loaded, templates, exclusive=exclusive),
+        exclusive=exclusive or msgspec.UNSET,
         templates=tuple(each.source for each in templates),
         metadata=metadata,
         protocol_versions=versions.SPOKEN,

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from tasker_zmq.domain.template import TaskTemplate
 from tasker_zmq.errors import HandlerDefinitionError, TaskerError
+from tasker_zmq.protocol.commands import SupportedTask
 from tasker_zmq.templates import Loaded, load_file, load_folder, load_mapping
 from tasker_zmq.worker.place import did_you_mean
-from tasker_zmq.worker.pools import EXECUTORS, HandlerPool, TargetError, read_pool
+from tasker_zmq.worker.pools import EXECUTORS, TASK, HandlerPool, PoolTask, TargetError, read_pool
 from tasker_zmq.worker.registry import workflows_in
 
 __all__ = ["EXECUTORS", "LoadedTargets", "TargetError", "load_targets"]
@@ -34,6 +35,8 @@ class LoadedTargets:
     concurrency: int | None = None
     executor: str | None = None
     environment: str | None = None
+    tasks: tuple[PoolTask, ...] = ()
+    exclusive: bool | None = None
 
 
 def load_targets(targets: Sequence[str]) -> LoadedTargets:
@@ -81,6 +84,37 @@ def templates_of(loaded: LoadedTargets, *, environment: str) -> tuple[TaskTempla
     for each in results:
         if each.template is not None:
             found.setdefault(each.template.full_name, each.template)
+    return tuple(found.values())
+
+
+def supported_tasks(
+    loaded: LoadedTargets, templates: Sequence[TaskTemplate], *, exclusive: bool
+) -> tuple[SupportedTask, ...]:
+    """The workflows that the worker says it knows: those that pools name, and those at hand.
+
+    When it takes no others and a pool names some, what is at hand is not meant. Raises TargetError
+    for a worker that could never get work.
+    """
+    found: dict[tuple[str, str, str], SupportedTask] = {}
+    if not (exclusive and loaded.tasks):
+        for each in templates:
+            name = (each.namespace, each.name, each.version)
+            found[name] = SupportedTask(namespace=name[0], name=name[1], version=name[2])
+    for said in loaded.tasks:
+        parts = TASK.fullmatch(said.task)
+        assert parts is not None  # noqa: S101 - checked when the pool was read
+        found[parts[1], parts[2], parts[3]] = SupportedTask(
+            namespace=parts[1],
+            name=parts[2],
+            version=parts[3],
+            priority=said.priority,
+            configuration=said.configuration,
+        )
+    if exclusive and not found:
+        raise TargetError(
+            "exclusive, but the targets define no workflow and no pool names one under tasks:;"
+            " such a worker would never get work"
+        )
     return tuple(found.values())
 
 
@@ -148,6 +182,7 @@ def _with_pool(found: LoadedTargets, pool: HandlerPool, target: str) -> LoadedTa
         "concurrency": pool.concurrency,
         "executor": pool.executor,
         "environment": pool.environment,
+        "exclusive": bool(pool.tasks) if pool.exclusive is None else pool.exclusive,
     }
     for name, value in said.items():
         earlier = getattr(found, name)
@@ -157,6 +192,7 @@ def _with_pool(found: LoadedTargets, pool: HandlerPool, target: str) -> LoadedTa
                 " so start a worker for each"
             )
     kept = {name: value for name, value in said.items() if value is not None}
+    kept["tasks"] = found.tasks + pool.pool_tasks()
     return replace(found, template_paths=found.template_paths + pool.template_paths(), **kept)
 
 

@@ -92,6 +92,17 @@ CASES: dict[str, Case] = {
             "now": NOW,
         }
     ),
+    "associate_worker": Case(
+        values={
+            "worker_id": 3,
+            "namespaces": ["tests"] * 10,
+            "task_names": ["chain", *(f"none{n}" for n in range(9))],
+            "versions": ["*"] * 10,
+            "configurations": ["{}"] * 10,
+            "priorities": [200] * 10,
+            "now": NOW,
+        }
+    ),
     "cancel_tasks": Case(
         values={
             "task_ids": TASK_IDS_OPEN,

@@ -22,6 +22,7 @@ from tasker_zmq.domain.ids import (
 )
 from tasker_zmq.domain.results import DeadLetterReason
 from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent, StepState
+from tasker_zmq.domain.supported import Association, Declared
 from tasker_zmq.domain.template import StepTemplate, TaskTemplate
 from tasker_zmq.pipeline import accounts, reconcile
 from tasker_zmq.pipeline.accounts import BatchView
@@ -29,6 +30,7 @@ from tasker_zmq.store import batches, definitions, ledger, schema, steps, worker
 from tasker_zmq.store.batches import NewBatch, NewBatchStep
 from tasker_zmq.store.ledger import DeadLetterRow, LedgerRow
 from tasker_zmq.store.steps import Move, NewTask
+from tasker_zmq.store.supported import associate
 from tasker_zmq.store.workers import NewRegistration
 from tasker_zmq.testing import ManualClock
 
@@ -127,9 +129,11 @@ class Story:
             handlers=tuple(handlers),
             credit=credit,
             metadata={"language_runtime": "python", "pid": 4711},
-            supported={each: ({}, 100) for each in supported},
         )
-        workers.register(self.connection, new, now=self.now)
+        worker_id, _ = workers.register(self.connection, new, now=self.now)
+        known = [definitions.load(self.connection, each).steps[0].named_task for each in supported]
+        declared = Declared(tasks=dict.fromkeys(known, Association()))
+        associate(self.connection, worker_id, declared, now=self.now)
         return new
 
     def step(self, task_id: TaskId, name: str) -> StepId:

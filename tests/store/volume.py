@@ -40,6 +40,8 @@ INSERT INTO tasker_worker_registrations (worker_id, session_id, core_id, status,
     protocol_version, credit, last_heartbeat_at, registered_at)
 SELECT w, 's' || w, 'core-1', 'healthy', 'zeromq', '2.0', 10, :now, :now
 FROM generate_series(1, 20) w;
+INSERT INTO tasker_worker_named_tasks (worker_id, named_task_id, created_at, updated_at)
+SELECT w, 1, :now, :now FROM generate_series(1, 20) w;
 """
 
 _WORK = """

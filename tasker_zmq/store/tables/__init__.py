@@ -20,6 +20,7 @@ from tasker_zmq.store.tables.workers import (
     RegistrationStatus,
     SupportedTask,
     Worker,
+    WorkerPin,
 )
 
 __all__ = [
@@ -48,5 +49,6 @@ __all__ = [
     "Task",
     "TaskTransition",
     "Worker",
+    "WorkerPin",
     "WorkflowStep",
 ]

@@ -7,15 +7,18 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     ForeignKey,
     Index,
     Integer,
+    Text,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from tasker_zmq.domain.administration import WorkerMode
 from tasker_zmq.store.tables.declarative import Base, BigId, one_of
 
 
@@ -34,6 +37,8 @@ class Worker(Base):
     __tablename__ = "tasker_workers"
     __table_args__ = (
         UniqueConstraint("worker_name"),
+        one_of("mode", WorkerMode),
+        Index("ix_tasker_workers_mode", "worker_id", postgresql_where=text("mode <> 'enabled'")),
         {"comment": "Workers by their lasting names."},
     )
 
@@ -42,8 +47,46 @@ class Worker(Base):
     metadata_: Mapped[dict[str, Any]] = mapped_column(
         "metadata", JSONB, server_default=text("'{}'")
     )
+    declared_tasks: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSONB,
+        server_default=text("'[]'"),
+        comment="The named tasks it knows, as it said them; a version may be *.",
+    )
+    exclusive: Mapped[bool] = mapped_column(
+        Boolean,
+        server_default=text("false"),
+        comment="It is sent steps of the tasks it declared, and of no others.",
+    )
+    mode: Mapped[str] = mapped_column(Text, server_default=text("'enabled'"))
+    mode_by: Mapped[str | None] = mapped_column(Text, comment="Who gave it this mode.")
+    mode_why: Mapped[str | None]
+    mode_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+
+class WorkerPin(Base):
+    """Steps that people have given to one worker, and to nobody else."""
+
+    __tablename__ = "tasker_worker_pins"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(task_name, handler_class, task_id) = 1", name="one_target"),
+        Index("ix_tasker_worker_pins_worker_id", "worker_id"),
+        {"comment": "Steps that people have given to one worker, and to nobody else."},
+    )
+
+    pin_id: Mapped[BigId]
+    worker_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE")
+    )
+    namespace: Mapped[str | None]
+    task_name: Mapped[str | None]
+    version: Mapped[str | None] = mapped_column(Text, comment="Null: any.")
+    handler_class: Mapped[str | None]
+    task_id: Mapped[int | None] = mapped_column(BigInteger)
+    decided_by: Mapped[str]
+    why: Mapped[str]
+    created_at: Mapped[datetime]
 
 
 class SupportedTask(Base):
@@ -52,6 +95,7 @@ class SupportedTask(Base):
     __tablename__ = "tasker_worker_named_tasks"
     __table_args__ = (
         UniqueConstraint("worker_id", "named_task_id"),
+        Index("ix_tasker_worker_named_tasks_named_task_id", "named_task_id"),
         {"comment": "Which worker knows which task."},
     )
 

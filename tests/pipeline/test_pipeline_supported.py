@@ -1,0 +1,143 @@
+"""What workers declare: who is exclusive, which version, the priority, and the configuration."""
+
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+from sqlalchemy import text
+
+from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
+from tasker_zmq.testing.simulated_worker import SimulatedWorker
+from tasker_zmq.testing.world import NAMESPACE, VERSION, Node, World, template
+
+
+def publish(world: World, *names: str, version: str = VERSION) -> None:
+    world.publish(*({**template(name, {"a": Node()}), "version": version} for name in names))
+
+
+def task(name: str, version: str = VERSION, **more: Any) -> SupportedTask:
+    return SupportedTask(namespace=NAMESPACE, name=name, version=version, **more)
+
+
+def exclusive(world: World, name: str, *tasks: SupportedTask, **more: Any) -> SimulatedWorker:
+    return world.worker(name, supported_tasks=tasks, exclusive=True, **more)
+
+
+def ran(worker: SimulatedWorker) -> set[int]:
+    return {int(each.task_id) for each in worker.requests}
+
+
+def known(world: World, worker: str) -> set[str]:
+    query = text(
+        "SELECT t.name || '@' || t.version FROM tasker_worker_named_tasks "
+        "JOIN tasker_workers USING (worker_id) JOIN tasker_named_tasks t USING (named_task_id) "
+        "WHERE worker_name = :worker"
+    )
+    with world.engine.connect() as connection:
+        return set(connection.execute(query, {"worker": worker}).scalars())
+
+
+def test_an_exclusive_worker_gets_steps_of_its_tasks_and_of_no_others(world: World) -> None:
+    publish(world, "mine", "other")
+    anna = exclusive(world, "anna", task("mine"))
+    mine, other = world.submit("mine"), world.submit("other")
+    world.wait(30)
+    assert ran(anna) == {mine}
+    berta = world.worker("berta")
+    world.run()
+    assert other in ran(berta)
+
+
+def test_a_worker_that_is_not_exclusive_is_found_by_its_handlers(world: World) -> None:
+    publish(world, "mine", "other")
+    anna = world.worker("anna", supported_tasks=(task("mine"),))
+    tasks = {world.submit("mine"), world.submit("other")}
+    world.run()
+    assert ran(anna) == tasks
+
+
+def test_a_version_is_meant_exactly_unless_any_is_said(world: World) -> None:
+    publish(world, "mine")
+    publish(world, "mine", version="2.0.0")
+    anna = exclusive(world, "anna", task("mine", "2.0.0"))
+    berta = exclusive(world, "berta", task("mine", "*"))
+    anna.silent = True
+    old, new = world.submit("mine"), world.submit("mine", version="2.0.0")
+    world.tick()
+    assert old not in ran(anna)
+    assert old in ran(berta)
+    assert new in ran(anna) | ran(berta)
+    assert known(world, "anna") == {"mine@2.0.0"}
+    assert known(world, "berta") == {"mine@1.0.0", "mine@2.0.0"}
+
+
+def test_a_task_published_after_the_worker_registered_is_known_to_it(world: World) -> None:
+    anna = exclusive(world, "anna", task("mine"), task("wild", "*"))
+    publish(world, "mine", "other")
+    publish(world, "wild", version="7")
+    assert known(world, "anna") == {"mine@1.0.0", "wild@7"}
+    tasks = {world.submit("mine"), world.submit("wild", version="7")}
+    world.run()
+    assert ran(anna) == tasks
+
+
+def test_what_a_worker_declares_no_more_is_forgotten(world: World) -> None:
+    publish(world, "mine", "other")
+    exclusive(world, "anna", task("mine"), task("other"))
+    exclusive(world, "anna", task("other"))
+    assert known(world, "anna") == {"other@1.0.0"}
+
+
+def test_an_exclusive_worker_may_leave_its_handlers_unsaid(world: World) -> None:
+    publish(world, "mine")
+    anna = exclusive(world, "anna", task("mine"), handlers=())
+    mine = world.submit("mine")
+    world.run()
+    assert ran(anna) == {mine}
+
+
+def test_a_step_that_no_worker_takes_delays_none_of_the_same_handler(world: World) -> None:
+    publish(world, "mine", "other")
+    anna = exclusive(world, "anna", task("mine"), concurrency=1)
+    world.submit_many("other", 30)
+    mine = world.submit_many("mine", 5)
+    while ran(anna) != set(mine):
+        world.tick(*world.work(), *world.beats())
+    world.worker("berta")
+    world.run()
+
+
+def test_the_configuration_travels_with_the_work_and_only_there(world: World) -> None:
+    publish(world, "mine", "other")
+    anna = world.worker("anna", supported_tasks=(task("mine", configuration={"region": "eu"}),))
+    mine, _ = world.submit("mine"), world.submit("other")
+    world.run()
+    for each in anna.requests:
+        if each.task_id == mine:
+            assert isinstance(each.worker_configuration, msgspec.Raw)
+            assert bytes(each.worker_configuration) == b'{"region":"eu"}'
+        else:
+            assert each.worker_configuration is msgspec.UNSET
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"exclusive": True}, "would never get work"),
+        (
+            {"supported_tasks": (task("big", configuration={"x": "y" * 20_000}),)},
+            "at most 16384 travel with the work",
+        ),
+        ({"supported_tasks": (task("far", priority=10_000_000),)}, "wanted: -1000000 to 1000000"),
+    ],
+)
+def test_a_declaration_that_cannot_be_meant_is_refused(
+    world: World, request_: dict[str, Any], said: str
+) -> None:
+    asked = RegisterWorker(
+        worker_name="anna", handlers=("tests.work",), metadata=WorkerMetadata(), **request_
+    )
+    reply = world.ask("RegisterWorker", asked)
+    assert reply.payload.type == "Error"
+    assert said in orjson.loads(bytes(reply.payload.data))["message"]
