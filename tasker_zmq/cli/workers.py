@@ -1,22 +1,39 @@
-"""`tasker-zmq workers`: who is connected, and how busy."""
+"""`tasker-zmq workers`: who is connected, how busy, and what was decided about each."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
+from tasker_zmq.cli import workers_control
 from tasker_zmq.cli.database import read_clock, reading
 from tasker_zmq.cli.invocation import Invocation
-from tasker_zmq.cli.output import Output, output_option, print_json, print_rows, say
+from tasker_zmq.cli.output import (
+    Output,
+    output_option,
+    print_json,
+    print_object,
+    print_rows,
+    say,
+)
+from tasker_zmq.domain.administration import WorkerMode
+from tasker_zmq.errors import NotFoundError
+from tasker_zmq.store import administration
 from tasker_zmq.store.reads import workers as reads
 
 NAMES_SHOWN_MAX: Final = 3
 _COLUMNS: Final = ("worker_name", "status", "load", "last_heartbeat_at", "handlers", "workflows")
+_SESSION_COLUMNS: Final = ("session_id", "core_id", "status", "load", "last_heartbeat_at")
+_TASK_COLUMNS: Final = ("workflow", "priority", "configuration")
+_PIN_COLUMNS: Final = ("named_task", "handler_class", "task_id", "decided_by", "why", "created_at")
 
 
 @click.group()
 def workers() -> None:
-    """List the workers and how they are."""
+    """List the workers, show one; drain, disable, enable, pin and ping them."""
+
+
+workers_control.add_to(workers)
 
 
 @workers.command(name="list")
@@ -37,10 +54,48 @@ def list_workers(invocation: Invocation, *, everyone: bool, output: Output) -> N
         say(f"{len(known) - len(found)} more are not connected; --all shows them")
 
 
+@workers.command()
+@click.argument("name")
+@output_option
+@click.pass_obj
+def show(invocation: Invocation, *, name: str, output: Output) -> None:
+    """Show worker NAME: what it is, its sessions, what it declared, what was decided about it."""
+    now = read_clock()
+    with reading(invocation) as connection:
+        found = reads.show(connection, name, now=now)
+        near = None if found else administration.nearest(connection, name)
+    if found is None:
+        hint = f"; did you mean '{near}'?" if near else ""
+        raise NotFoundError(f"no worker '{name}' has ever registered{hint}")
+    if output is Output.JSON:
+        print_json(found)
+        return
+    lists = {key: found.pop(key) for key in ("sessions", "tasks", "declared_tasks", "pins")}
+    print_object({**found.pop("metadata"), **found}, output=output, now=now)
+    for title, columns, rows in (
+        (
+            "sessions",
+            _SESSION_COLUMNS,
+            [{**each, **_of_session(each)} for each in lists["sessions"]],
+        ),
+        ("workflows", _TASK_COLUMNS, lists["tasks"]),
+        ("pins", _PIN_COLUMNS, lists["pins"]),
+    ):
+        if rows:
+            click.echo(f"\n{title}")
+            print_rows(rows, columns, output=output, now=now)
+
+
+def _of_session(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {"load": f"{row['current_load']}/{row['credit']}"}
+
+
 def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
     status = row["status"]
     if not row["connected"] and row["unregistered_at"] is None:
         status = "daemon gone"  # what is stored outlives a daemon that was killed
+    elif row["mode"] != WorkerMode.ENABLED:
+        status = row["mode"] if row["connected"] else f"{status}, {row['mode']}"
     return {
         "status": status,
         "load": f"{row['current_load']}/{row['credit']}",

@@ -8,6 +8,7 @@ from tasker_zmq.commands.answered import Answered
 from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.initializing import initialize_tasks
 from tasker_zmq.commands.replies import (
+    LATER,
     Answerer,
     Asked,
     CommandRefusedError,
@@ -87,7 +88,7 @@ class Answering:
             if command_type(asked.command.command_type) == INITIALIZE_TASK:
                 to_initialize.append(asked)
             elif route.lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
-                answers.letters.append(self._answer(sitting, route, asked, fresh=fresh))
+                answers.letters += self._answer(sitting, route, asked, fresh=fresh)
         if fresh:
             turn.changes.then(lambda: self._answered.keep(fresh))
         if to_initialize:
@@ -98,20 +99,22 @@ class Answering:
 
     def _answer(
         self, sitting: Sitting, route: Route, asked: Asked, *, fresh: dict[str, bytes]
-    ) -> Letter:
+    ) -> list[Letter]:
         command_id = asked.command.command_id
         answered = fresh.get(command_id) or self._answered.get(command_id)
         if route.once and answered is not None:
-            return Letter(asked.route, answered)
+            return [Letter(asked.route, answered)]
         try:
             envelope.refuse_overdue(asked, sitting.now)
             reply = route.handle(sitting, asked, envelope.payload_of(asked, route.payload))
         except CommandRefusedError as error:
-            return refusal(asked, error, by=sitting.answerer)
+            return [refusal(asked, error, by=sitting.answerer)]
+        if reply is LATER:
+            return []
         letter = success(asked, route.reply_type, reply, by=sitting.answerer)
         if route.once:
             fresh[command_id] = letter.body
-        return letter
+        return [letter]
 
 
 def answer_question(route: Route, asked: Asked, at_hand: object, *, by: Answerer) -> Letter:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -36,6 +36,9 @@ class CommandRefusedError(TaskerError):
         self.code = code
         self.hint = hint
         self.core = core
+
+
+LATER: Final = object()  # what a command returns whose answer does not come in this tick
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tasker_zmq.commands import (
     deciding,
     diagnosing,
     envelope,
+    managing,
     publishing,
     questions,
     workers,
@@ -25,6 +26,7 @@ from tasker_zmq.commands.replies import Asked
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import analytics, codec, control, tasks
 from tasker_zmq.protocol import commands as payloads
+from tasker_zmq.protocol import workers as about_workers
 from tasker_zmq.protocol.commands import Peer
 
 
@@ -122,6 +124,12 @@ ROUTES: Final[Mapping[str, Route]] = {
     ),
     "QueryAnalytics": Route(
         Lane.OBSERVER, analytics.QueryAnalytics, "Analytics", analysing.query_analytics
+    ),
+    "ManageWorker": Route(
+        Lane.ENGINE, about_workers.ManageWorker, "WorkerManaged", managing.manage_worker, once=True
+    ),
+    "PingWorker": Route(
+        Lane.ENGINE, about_workers.PingWorker, "WorkerPinged", managing.ping_worker
     ),
     "HealthCheck": Route(
         Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health, beside=_diagnosis

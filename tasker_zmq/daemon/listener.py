@@ -9,8 +9,14 @@ from sqlalchemy import Connection, Engine
 
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.pipeline import neighbours
-from tasker_zmq.pipeline.inbox import CoreEnded, CoreStarted, Received, SubmissionsNotified
-from tasker_zmq.store import submissions, workers
+from tasker_zmq.pipeline.inbox import (
+    CoreEnded,
+    CoreStarted,
+    Received,
+    SubmissionsNotified,
+    WorkersManaged,
+)
+from tasker_zmq.store import administration, submissions, workers
 from tasker_zmq.store.notifications import listen, wait
 from tasker_zmq.telemetry.events import Event, log
 
@@ -18,8 +24,17 @@ logger = logging.getLogger(__name__)
 
 LOOK_UP_SECONDS = 0.5  # from waiting, to see whether to stop
 AGAIN_SECONDS = 2.0
-CHANNELS: Final = (submissions.CHANNEL, workers.CORES_CHANNEL, neighbours.CHANNEL)
-MISSED: Final = (SubmissionsNotified(), CoreEnded())  # perhaps; the rest is swept for
+CHANNELS: Final = (
+    submissions.CHANNEL,
+    workers.CORES_CHANNEL,
+    administration.CHANNEL,
+    neighbours.CHANNEL,
+)
+MISSED: Final = (
+    SubmissionsNotified(),
+    CoreEnded(),
+    WorkersManaged(),
+)  # perhaps; the rest is swept for
 
 
 class Listener(threading.Thread):
@@ -65,5 +80,7 @@ class Listener(threading.Thread):
                 yield SubmissionsNotified()
             elif channel == workers.CORES_CHANNEL:
                 yield CoreStarted() if payload.endswith(workers.STARTED) else CoreEnded()
+            elif channel == administration.CHANNEL:
+                yield WorkersManaged()
             elif (told := neighbours.understand(payload, self._core_id)) is not None:
                 yield told

@@ -70,6 +70,15 @@ class CoreStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkersManaged:
+    """PostgreSQL says that somebody decided something about workers."""
+
+    @property
+    def size(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
 class StepsReady:
     """Another core says that in these tasks of this one there are steps to be sent."""
 
@@ -87,6 +96,7 @@ Received = (
     | SubmissionsNotified
     | CoreEnded
     | CoreStarted
+    | WorkersManaged
     | StepsReady
 )
 

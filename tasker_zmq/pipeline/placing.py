@@ -112,7 +112,7 @@ class Placing:
 
     def _sendable(self, able: Able) -> Collection[Session]:
         turn = self._turn
-        passed_over = turn.gone | turn.suspect | turn.deaf.keys()
+        passed_over = turn.gone | turn.suspect | turn.deaf.keys() | turn.barred
         if not passed_over:
             return able.sessions
         return [each for each in able.sessions if each.session_id not in passed_over]

@@ -24,6 +24,7 @@ from tasker_zmq.domain.ids import (
 )
 from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 from tasker_zmq.pipeline.contents import Contents
+from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.roster import Roster
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.protocol.envelope import CoreAddress
@@ -176,6 +177,15 @@ class Schedule:
         return list(dict.fromkeys(batch_id for _, batch_id in held))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PendingPing:
+    """Somebody asked after a worker; `answer` gets when it was heard, if it was, and the time."""
+
+    session_id: SessionId
+    due_at: datetime
+    answer: Callable[[datetime | None, datetime], Letter]
+
+
 @dataclass
 class CoreState:
     """One core's memory."""
@@ -203,6 +213,8 @@ class CoreState:
     next_beats_at: datetime | None = None
     lease_renewed_at: datetime | None = None
     partitions_made_at: datetime | None = None
+    administered_at: datetime | None = None  # when it was last looked up what people decided
+    pings: list[PendingPing] = field(default_factory=list)
     draining: bool = False
     unsure: bool = False  # the outcome of a commit is unknown: rows may say more than memory
     definitions: dict[NamedTaskId, Definition] = field(default_factory=dict)

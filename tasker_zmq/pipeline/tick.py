@@ -13,10 +13,12 @@ from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.domain.states import StepState
 from tasker_zmq.pipeline import (
     accounts,
+    administration,
     advance,
     delivery,
     discover,
     neighbours,
+    pings,
     reconcile,
     recover,
     scheduled,
@@ -54,7 +56,7 @@ from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
 
-SAID_GOODBYE, FELL_SILENT = "goodbye", "silence"
+SAID_GOODBYE, FELL_SILENT, DISABLED = "goodbye", "silence", "disabled"
 CONSISTENT = ReconciliationStatus.CONSISTENT.value
 RAN_AFTER_ALL = Closing(
     status=DeadLetterStatus.RESOLVED, by="its worker", why="the step's success came late"
@@ -148,8 +150,11 @@ class _Pass:
             answers = answer(turn, commands)
         self._outbox.letters += answers.letters
         self._apply([each for each in inbox if isinstance(each, ReceivedResult)])
+        self._outbox.letters += pings.settle(turn)
+        ended = [(each, SAID_GOODBYE) for each in answers.left]
+        ended += [(Left(session_id=id_), DISABLED) for id_ in administration.obey(turn, inbox)]
         self._outbox.extend(delivery.send_again(turn))
-        self._recover(answers.left)
+        self._recover(ended)
         self._reconcile()
         fresh = [*answers.ready, *(step for moved in self._moved for step in moved.ready)]
         fresh += neighbours.ready(turn, inbox)
@@ -232,7 +237,7 @@ class _Pass:
         self._turn.changes.then(partial(state.deadlines.drop, batch.batch_id))
         self._turn.changes.then(partial(state.published.pop, batch.batch_id, None))
 
-    def _recover(self, left: Sequence[Left]) -> None:
+    def _recover(self, ended: Iterable[tuple[Left, str]]) -> None:
         state, now = self._turn.state, self._turn.now
         if state.next_retry_at is not None and state.next_retry_at <= now:
             moves = recover.due_retries(self._turn)
@@ -248,8 +253,8 @@ class _Pass:
         expired = state.deadlines.due(now, self._turn.tuning.recover_max)
         if expired:
             self._write(recovering.time_out(expired))
-        for each in left:
-            self._lose(recovering, each, why=SAID_GOODBYE)
+        for each, why in ended:
+            self._lose(recovering, each, why=why)
         for session_id in recover.silent_sessions(self._turn):
             self._lose(recovering, Left(session_id=session_id), why=FELL_SILENT)
         self._give_up_deaf(recovering)

@@ -34,6 +34,8 @@ class Turn:
     begun: dict[SessionId, Session] = field(default_factory=dict)  # sessions, in this very tick
     publications: dict[SessionId, int] = field(default_factory=dict)
     suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick
+    managed: set[str] = field(default_factory=set)  # workers about which this tick decided
+    barred: set[SessionId] = field(default_factory=set)  # for that they get nothing new
 
     def next_publication(self, session_id: SessionId) -> int:
         """The next number of a session's publications, remembered after the commit."""

@@ -177,6 +177,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         _next_lease(state, tuning),
         _next_silence(state, tuning),
     ]
+    moments += [each.due_at for each in state.pings]
     if state.published:
         moments.append(min(state.published.values()) + PUBLISHED_AFTER)
     if state.beats:

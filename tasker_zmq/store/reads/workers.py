@@ -15,6 +15,7 @@ from tasker_zmq.store.tables import (
     RegistrationStatus,
     SupportedTask,
     Worker,
+    WorkerPin,
 )
 
 
@@ -45,6 +46,8 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
             Registration.registered_at,
             Registration.unregistered_at,
             Worker.metadata_.label("metadata"),
+            Worker.mode,
+            Worker.exclusive,
         )
         .join(Worker, Worker.worker_id == Registration.worker_id)
         .join(ranked, ranked.c.registration_id == Registration.registration_id)
@@ -55,6 +58,80 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
     rows = [dict(row) for row in connection.execute(chosen).mappings()]
     tasks = _supported(connection, [row["worker_id"] for row in rows])
     return [{**row, "supported_tasks": tasks.get(row["worker_id"], [])} for row in rows]
+
+
+def show(connection: Connection, name: str, *, now: datetime) -> dict[str, Any] | None:
+    """One worker with its live `sessions`, the `tasks` that it knows, and its `pins`."""
+    chosen = select(
+        Worker.worker_id,
+        Worker.worker_name,
+        Worker.mode,
+        Worker.mode_by,
+        Worker.mode_why,
+        Worker.mode_at,
+        Worker.exclusive,
+        Worker.created_at,
+        Worker.updated_at,
+        Worker.declared_tasks,
+        Worker.metadata_.label("metadata"),
+    ).where(Worker.worker_name == name)
+    found = connection.execute(chosen).mappings().one_or_none()
+    if found is None:
+        return None
+    return {
+        **found,
+        "sessions": _sessions(connection, found["worker_id"], now),
+        "tasks": _tasks(connection, found["worker_id"]),
+        "pins": _pins(connection, found["worker_id"]),
+    }
+
+
+def _sessions(connection: Connection, worker_id: int, now: datetime) -> list[dict[str, Any]]:
+    chosen = (
+        select(
+            Registration.session_id,
+            Registration.core_id,
+            Registration.status,
+            func.coalesce(Core.lease_expires_at > now, False).label("connected"),
+            Registration.credit,
+            Registration.current_load,
+            Registration.handlers,
+            Registration.last_heartbeat_at,
+            Registration.registered_at,
+        )
+        .outerjoin(Core, Core.core_id == Registration.core_id)
+        .where(Registration.worker_id == worker_id, Registration.unregistered_at.is_(None))
+        .order_by(Registration.registration_id)
+    )
+    return [dict(row) for row in connection.execute(chosen).mappings()]
+
+
+def _tasks(connection: Connection, worker_id: int) -> list[dict[str, Any]]:
+    chosen = (
+        select(full_name().label("workflow"), SupportedTask.priority, SupportedTask.configuration)
+        .join(NamedTask, NamedTask.named_task_id == SupportedTask.named_task_id)
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .where(SupportedTask.worker_id == worker_id)
+        .order_by(full_name())
+    )
+    return [dict(row) for row in connection.execute(chosen).mappings()]
+
+
+def _pins(connection: Connection, worker_id: int) -> list[dict[str, Any]]:
+    version = func.coalesce("@" + WorkerPin.version, "")
+    chosen = (
+        select(
+            (WorkerPin.namespace + "/" + WorkerPin.task_name + version).label("named_task"),
+            WorkerPin.handler_class,
+            WorkerPin.task_id,
+            WorkerPin.decided_by,
+            WorkerPin.why,
+            WorkerPin.created_at,
+        )
+        .where(WorkerPin.worker_id == worker_id)
+        .order_by(WorkerPin.pin_id)
+    )
+    return [dict(row) for row in connection.execute(chosen).mappings()]
 
 
 def _supported(connection: Connection, worker_ids: Sequence[int]) -> dict[int, list[str]]:

@@ -1,0 +1,43 @@
+"""What people decided about workers, taken from the rows into memory: the same at all cores.
+
+A core is told by NOTIFY; what it did not hear it finds when it looks by itself.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from tasker_zmq.domain.administration import Administration, WorkerMode
+from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.pipeline.inbox import Received, WorkersManaged
+from tasker_zmq.pipeline.state import CoreState
+from tasker_zmq.pipeline.turn import Turn
+from tasker_zmq.store import administration as store
+
+
+def obey(turn: Turn, inbox: Sequence[Received]) -> list[SessionId]:
+    """Read what was decided if that may have changed; the sessions that are to end for it."""
+    if not (turn.managed or _due(turn) or any(isinstance(e, WorkersManaged) for e in inbox)):
+        return []
+    decided = store.load(turn.connection)
+    state = turn.state
+    turn.changes.then(lambda: _take(state, decided, turn.now))
+    sessions = [each for each in state.sessions.values() if each.worker_name in decided.modes]
+    turn.barred.update(each.session_id for each in sessions)
+    return [
+        each.session_id
+        for each in sessions
+        if decided.mode(each.worker_name) is WorkerMode.DISABLED and each.holding
+    ]
+
+
+def _due(turn: Turn) -> bool:
+    """Whether it is time to look without having been told."""
+    looked_at = turn.state.administered_at
+    pause = timedelta(seconds=turn.tuning.sweep_seconds)
+    return looked_at is None or turn.now - looked_at >= pause
+
+
+def _take(state: CoreState, decided: Administration, now: datetime) -> None:
+    state.administered_at = now
+    state.sessions.administer(decided)
+    state.viable.pin(decided.pinned_task_ids)

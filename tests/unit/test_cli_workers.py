@@ -1,0 +1,113 @@
+"""`tasker-zmq workers`: what is asked of the daemon, and what is read of the rows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from tasker_zmq.clock import SystemClock
+from tasker_zmq.domain.administration import Pin, WorkerMode
+from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.protocol.workers import (
+    ManageAction,
+    ManageWorker,
+    PingWorker,
+    PinTarget,
+    WorkerManaged,
+    WorkerPinged,
+)
+from tasker_zmq.store import administration
+from tasker_zmq.testing import ManualClock
+from tests.store.seeding import Cast, told
+from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker
+
+
+@pytest.fixture
+def cast(
+    engine: Engine, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Cast:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TASKER_DATABASE_URL", database_url)
+    with engine.begin() as connection:
+        return told(connection, ManualClock(SystemClock().now()))
+
+
+@pytest.fixture
+def answers() -> list[Answer]:
+    """What the daemon does; a test puts its own in front."""
+    return [lambda _command: WorkerManaged(worker_name="anna", mode=WorkerMode.ENABLED)]
+
+
+@pytest.mark.parametrize("action", ["drain", "disable", "enable", "unpin"])
+def test_a_decision_is_asked_of_the_daemon_with_who_and_why(daemon: OwnDaemon, action: str) -> None:
+    result = tasker("workers", action, "anna", "--why", "moving", "--by", "olga")
+    assert result.exit_code == 0, result.output
+    (command,) = daemon.asked
+    request = asked_for(command, ManageWorker)
+    assert (request.worker_name, request.action) == ("anna", ManageAction(action))
+    assert (request.why, request.by) == ("moving", "olga")
+    assert "anna" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (("--task-name", "shop/orders@1"), PinTarget(named_task="shop/orders@1")),
+        (("--handler", "orders.ship"), PinTarget(handler_class="orders.ship")),
+        (("--task-id", "7"), PinTarget(task_id=7)),  # type: ignore[arg-type]
+    ],
+)
+def test_a_pin_names_what_is_pinned(
+    daemon: OwnDaemon, said: tuple[str, ...], meant: PinTarget
+) -> None:
+    result = tasker("workers", "pin", "anna", *said, "-o", "json")
+    assert json.loads(result.stdout)["mode"] == "enabled"
+    (command,) = daemon.asked
+    assert asked_for(command, ManageWorker).pin == meant
+
+
+def test_a_pin_without_a_target_is_refused_before_anything_is_sent(daemon: OwnDaemon) -> None:
+    result = tasker("workers", "pin", "anna")
+    assert (result.exit_code, daemon.asked) == (2, [])
+    assert "give one of --task-name, --handler and --task-id" in result.stderr
+
+
+def test_a_ping_tells_how_long_it_took(daemon: OwnDaemon, answers: list[Answer]) -> None:
+    answers[0] = lambda _command: WorkerPinged(
+        worker_name="anna",
+        session_id=SessionId("s-anna"),
+        core_id="core-1",
+        round_trip_ms=1.5,
+        subscribed=True,
+    )
+    result = tasker("workers", "ping", "anna", "--timeout", "2s")
+    assert result.exit_code == 0, result.output
+    assert "1.5" in result.stdout
+    (command,) = daemon.asked
+    assert asked_for(command, PingWorker).timeout_ms == 2_000
+
+
+def test_what_was_decided_is_shown(cast: Cast, engine: Engine) -> None:
+    decided = administration.Decided(by="olga", why="moving", now=SystemClock().now())
+    with engine.begin() as connection:
+        worker_id = administration.worker_id_of(connection, "anna")
+        assert worker_id is not None
+        administration.set_mode(connection, worker_id, WorkerMode.DRAINING, decided=decided)
+        pin = Pin(worker_name="anna", namespace="orders", task_name="fulfil_order")
+        administration.add_pin(connection, worker_id, pin, decided=decided)
+    assert "draining" in tasker("workers", "list").stdout
+    shown = json.loads(tasker("workers", "show", "anna", "-o", "json").stdout)
+    assert (shown["mode"], shown["mode_by"], shown["mode_why"]) == ("draining", "olga", "moving")
+    assert [each["named_task"] for each in shown["pins"]] == ["orders/fulfil_order"]
+    assert [each["workflow"] for each in shown["tasks"]] == ["orders/fulfil_order@1.0.0"]
+    page = tasker("workers", "show", "anna").stdout
+    assert "orders/fulfil_order" in page
+    assert "4711" in page
+
+
+@pytest.mark.usefixtures("cast")
+def test_a_worker_that_nobody_knows_is_reported_with_the_nearest() -> None:
+    result = tasker("workers", "show", "ana")
+    assert result.exit_code == 3
+    assert "no worker 'ana' has ever registered; did you mean 'anna'?" in result.stderr
