@@ -1,14 +1,17 @@
 """Why a task stands where it stands, as one paragraph for people."""
 
-import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from tasker_zmq.domain.administration import NOTHING_DECIDED, Administration
+from tasker_zmq.domain.ids import HandlerClass, NamedTaskId, TaskId
+from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.states import StepState, TaskState
+from tasker_zmq.domain.waiting import NAMED_MAX, LiveSession, Wanted, listed, why_not_sent
 
-STEPS_NAMED_MAX: Final = 4  # more of a kind are counted, not named
+STEPS_NAMED_MAX: Final = NAMED_MAX
 ERROR_CHARACTERS_MAX: Final = 160
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _DEAD: Final = (StepState.ERROR, StepState.CANCELLED)
@@ -33,15 +36,6 @@ class StepStanding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LiveSession:
-    """A connected worker, the handlers that it runs, and whether it takes more work."""
-
-    worker: str
-    handlers: frozenset[str]
-    has_room: bool
-
-
-@dataclass(frozen=True, kw_only=True)
 class TaskStanding:
     """One task as it is now; `core_alive`: the daemon that owns it runs."""
 
@@ -54,6 +48,9 @@ class TaskStanding:
     scheduled_for: datetime | None
     steps: tuple[StepStanding, ...]
     sessions: tuple[LiveSession, ...]
+    task_id: TaskId | None = None
+    named_task: TaskName | None = None
+    administration: Administration = NOTHING_DECIDED
 
 
 Say = Callable[[StepStanding], str]
@@ -78,7 +75,7 @@ def _ended(task: TaskStanding) -> str:
         case TaskState.ERROR:
             failed = [step for step in task.steps if step.state in _DEAD]
             never = [step.name for step in task.steps if step.state is StepState.PENDING]
-            left = f" {_listed(never)} will not run." if never else ""
+            left = f" {listed(never)} will not run." if never else ""
             return f"It ended in error{took}: {_each(failed, _failure, '; ')}.{left}"
         case _:
             return f"It was {task.state.replace('_', ' ')}{took}."
@@ -123,7 +120,7 @@ def _moving(task: TaskStanding, now: datetime) -> Iterable[str]:
         yield f"{_each(waiting, lambda step: _waiting(step, now), '; ')}."
     doubtful = _in_state(task, StepState.IN_DOUBT)
     if doubtful:
-        names = _listed([step.name for step in doubtful])
+        names = listed([step.name for step in doubtful])
         yield f"{names} may have run and must not run twice: a person has to decide."
 
 
@@ -150,24 +147,23 @@ def _ready(task: TaskStanding) -> Iterable[str]:
             ready.setdefault(step.handler_class, []).append(step.name)
     for handler, names in list(ready.items())[:STEPS_NAMED_MAX]:
         verb = "is" if len(names) == 1 else "are"
-        yield f"{_listed(names)} {verb} ready{_why_not_sent(task, handler)}."
+        yield f"{listed(names)} {verb} ready{_why_not_sent(task, handler)}."
 
 
 def _why_not_sent(task: TaskStanding, handler: str) -> str:
     if task.paused or not task.core_alive:
         return ""
-    able = [session for session in task.sessions if handler in session.handlers]
-    if any(session.has_room for session in able):
-        return " and about to be sent"
-    if able:
-        workers = _listed(sorted({session.worker for session in able}))
-        return f", but every worker that runs '{handler}' is busy ({workers})"
-    if not task.sessions:
-        return ", but no worker is connected: start one with `tasker-worker TARGET`"
-    known = {name: session.worker for session in task.sessions for name in session.handlers}
-    near = difflib.get_close_matches(handler, sorted(known), n=1)
-    nearest = f" (the nearest is '{near[0]}' on {known[near[0]]})" if near else ""
-    return f", but no connected worker runs handler '{handler}'{nearest}"
+    pinned_to = None
+    if task.named_task is not None and task.administration.pins:
+        kind = Kind(HandlerClass(handler), NamedTaskId(0), task.task_id)
+        pinned_to = task.administration.pinned_to(kind, task.named_task)
+    wanted = Wanted(
+        handler_class=handler,
+        named_task=task.named_task,
+        core_id=task.core_id,
+        pinned_to=pinned_to,
+    )
+    return why_not_sent(wanted, task.sessions)
 
 
 def _blocked(task: TaskStanding) -> Iterable[str]:
@@ -182,12 +178,12 @@ def _blocked(task: TaskStanding) -> Iterable[str]:
             waiting.setdefault(unfinished, []).append(step.name)
     for parents, names in list(waiting.items())[:STEPS_NAMED_MAX]:
         verb = "waits" if len(names) == 1 else "wait"
-        yield f"{_listed(names)} {verb} for {_listed(parents)}."
+        yield f"{listed(names)} {verb} for {listed(parents)}."
     more = sum(len(names) for names in list(waiting.values())[STEPS_NAMED_MAX:])
     if more:
         yield f"{more} more wait for other steps."
     if hopeless:
-        yield f"{_listed(hopeless)} cannot run, for a step before it failed."
+        yield f"{listed(hopeless)} cannot run, for a step before it failed."
 
 
 def _in_state(task: TaskStanding, state: StepState) -> list[StepStanding]:
@@ -198,12 +194,6 @@ def _each(steps: Sequence[StepStanding], say: Say, between: str) -> str:
     said = [say(step) for step in steps[:STEPS_NAMED_MAX]]
     more = len(steps) - STEPS_NAMED_MAX
     return between.join([*said, f"and {more} more"] if more > 0 else said)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - STEPS_NAMED_MAX
-    shown = [*names[:STEPS_NAMED_MAX], f"{more} more"] if more > 0 else list(names)
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
 def span(seconds: float) -> str:

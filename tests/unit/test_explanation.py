@@ -5,8 +5,12 @@ from typing import Any
 
 import pytest
 
-from tasker_zmq.domain.explanation import LiveSession, StepStanding, TaskStanding, explain, span
+from tasker_zmq.domain.administration import Administration, Pin, WorkerMode
+from tasker_zmq.domain.explanation import StepStanding, TaskStanding, explain, span
+from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.states import StepState, TaskState
+from tasker_zmq.domain.supported import Association, Declared
+from tasker_zmq.domain.waiting import LiveSession
 
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
@@ -41,8 +45,10 @@ def task(*steps: StepStanding, **other: Any) -> TaskStanding:
     return TaskStanding(steps=steps, **{**facts, **other})
 
 
-def session(*handlers: str, worker: str = "anna", has_room: bool = True) -> LiveSession:
-    return LiveSession(worker=worker, handlers=frozenset(handlers), has_room=has_room)
+def session(
+    *handlers: str, worker: str = "anna", has_room: bool = True, **more: Any
+) -> LiveSession:
+    return LiveSession(worker=worker, handlers=frozenset(handlers), has_room=has_room, **more)
 
 
 def said(*steps: StepStanding, **other: Any) -> str:
@@ -84,6 +90,60 @@ def test_a_handler_that_nobody_runs_is_named_with_the_nearest() -> None:
 def test_busy_workers_are_named() -> None:
     text = said(step("charge"), sessions=(session("orders.charge", has_room=False),))
     assert text == "charge is ready, but every worker that runs 'orders.charge' is busy (anna)."
+
+
+def test_what_keeps_each_worker_from_a_step_is_said() -> None:
+    runs = "orders.charge"
+    sessions = (
+        session(runs, worker="anna", mode=WorkerMode.DRAINING),
+        session(runs, worker="berta", deaf=True, core_id="core-1"),
+        session(runs, worker="carla", core_id="core-2"),
+    )
+    assert said(step("charge"), sessions=sessions) == (
+        "charge is ready, but three workers know it: anna is draining, berta is deaf, "
+        "carla is not reachable from core-1."
+    )
+    alone = session(runs, silent=True)
+    assert said(step("charge"), sessions=(alone,)) == (
+        "charge is ready, but one worker knows it: anna is silent."
+    )
+    both = [session(runs, worker=name, mode=WorkerMode.DISABLED) for name in ("anna", "berta")]
+    assert "two workers know it: anna and berta are disabled." in said(
+        step("charge"), sessions=tuple(both)
+    )
+
+
+def test_a_worker_with_a_link_to_the_owner_counts_by_that_one() -> None:
+    sessions = (
+        session("orders.charge", core_id="core-1"),
+        session("orders.charge", core_id="core-2", has_room=False),
+    )
+    assert "about to be sent" in said(step("charge"), sessions=sessions)
+    assert "about to be sent" in said(step("charge"), sessions=sessions[::-1])
+
+
+ORDERS = TaskName("orders", "fulfil", "1.0.0")
+
+
+def test_workers_that_take_other_workflows_only_are_named() -> None:
+    other = Declared(tasks={ORDERS._replace(version="2.0.0"): Association()}, exclusive=True)
+    text = said(
+        step("charge"), sessions=(session("orders.charge", declared=other),), named_task=ORDERS
+    )
+    assert "the workers that run 'orders.charge' take other workflows (anna)." in text
+
+
+def test_a_pin_is_said_with_what_its_worker_lacks() -> None:
+    pin = Pin(worker_name="berta", namespace="orders", task_name="fulfil")
+    decided = {"named_task": ORDERS, "administration": Administration(pins=(pin,))}
+    anna = session("orders.charge")
+    text = said(step("charge"), sessions=(anna,), **decided)
+    assert text == "charge is ready, but pinned to berta: berta is not connected."
+    berta = session("other", worker="berta")
+    text = said(step("charge"), sessions=(anna, berta), **decided)
+    assert text.endswith("berta is without a handler 'orders.charge'.")
+    berta = session("orders.charge", worker="berta")
+    assert "about to be sent" in said(step("charge"), sessions=(anna, berta), **decided)
 
 
 def test_a_step_that_can_go_is_about_to() -> None:

@@ -1,14 +1,19 @@
 """What explains why a task waits: the daemon that owns it, the workers that are there."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from tasker_zmq.domain.explanation import LiveSession, StepStanding, TaskStanding
+from tasker_zmq.domain.administration import WorkerMode
+from tasker_zmq.domain.explanation import StepStanding, TaskStanding
+from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.states import StepState, TaskState
-from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, Worker
+from tasker_zmq.domain.supported import Association, Declared
+from tasker_zmq.domain.waiting import LiveSession
+from tasker_zmq.store import administration
+from tasker_zmq.store.tables import Core, Reachability, Registration, RegistrationStatus, Worker
 
 
 def standing(connection: Connection, shown: Mapping[str, Any], *, now: datetime) -> TaskStanding:
@@ -23,7 +28,16 @@ def standing(connection: Connection, shown: Mapping[str, Any], *, now: datetime)
         scheduled_for=shown["scheduled_for"],
         steps=tuple(_step(step) for step in shown["steps"]),
         sessions=live_sessions(connection, now=now),
+        task_id=shown["task_id"],
+        named_task=_task_name(shown["workflow"]),
+        administration=administration.load(connection),
     )
+
+
+def _task_name(full_name: str) -> TaskName:
+    name, _, version = full_name.rpartition("@")
+    namespace, _, task_name = name.partition("/")
+    return TaskName(namespace, task_name, version)
 
 
 def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession, ...]:
@@ -31,12 +45,24 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
     chosen = (
         select(
             Worker.worker_name,
+            Worker.mode,
+            Worker.exclusive,
+            Worker.declared_tasks,
+            Registration.core_id,
+            Registration.status,
+            Reachability.is_reachable,
             Registration.handlers,
             Registration.credit,
             Registration.current_load,
         )
         .join(Registration, Registration.worker_id == Worker.worker_id)
         .join(Core, Core.core_id == Registration.core_id)
+        .outerjoin(
+            Reachability,
+            (Reachability.worker_id == Registration.worker_id)
+            & (Reachability.core_id == Registration.core_id)
+            & (Reachability.transport_type == Registration.connection_type),
+        )
         .where(Registration.status != RegistrationStatus.DISCONNECTED, Core.lease_expires_at > now)
         .order_by(Worker.worker_name)
     )
@@ -45,9 +71,19 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
             worker=row.worker_name,
             handlers=frozenset(row.handlers),
             has_room=row.current_load < row.credit,
+            core_id=row.core_id,
+            mode=WorkerMode(row.mode),
+            silent=row.status == RegistrationStatus.UNHEALTHY,
+            deaf=row.is_reachable is False,
+            declared=_declared(row.declared_tasks, exclusive=row.exclusive),
         )
         for row in connection.execute(chosen)
     )
+
+
+def _declared(said: Sequence[Mapping[str, Any]], *, exclusive: bool) -> Declared:
+    names = [TaskName(each["namespace"], each["name"], each["version"]) for each in said]
+    return Declared(tasks=dict.fromkeys(names, Association()), exclusive=exclusive)
 
 
 def _is_alive(connection: Connection, core_id: str | None, now: datetime) -> bool:
