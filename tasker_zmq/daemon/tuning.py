@@ -1,5 +1,6 @@
 """Settings to the numbers that the stages are given."""
 
+from tasker_zmq.daemon.strategies import strategy_of
 from tasker_zmq.domain.template import Backoff, StepDefaults
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol.limits import WireLimits
@@ -42,6 +43,7 @@ def tuning_of(settings: Settings) -> Tuning:
         timeout_grace_seconds=settings.timeouts.grace_seconds,
         completion_grace_seconds=settings.timeouts.completion_grace_seconds,
         sweep_seconds=settings.dispatch.sweep_seconds,
+        strategy=strategy_of(settings.dispatch.strategy),
         core_lease_seconds=settings.heartbeat.core_lease_seconds,
         step_defaults=defaults_of(settings),
     )

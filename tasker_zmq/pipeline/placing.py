@@ -1,5 +1,6 @@
 """Which waiting steps get the room that sessions have, and which session each of them goes to."""
 
+import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -7,12 +8,15 @@ from itertools import chain
 from tasker_zmq.domain.fairness import Line, Taken, take_turns
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.domain.kinds import Kind, TaskName
-from tasker_zmq.domain.selection import Candidate, least_loaded
+from tasker_zmq.domain.selection import Candidate, select
 from tasker_zmq.pipeline.requests import Loaded
 from tasker_zmq.pipeline.roster import Able
 from tasker_zmq.pipeline.state import Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
+from tasker_zmq.telemetry.events import Event, log
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,7 @@ class Placing:
                 sizes[session_id] = size + step.size
                 by_session.setdefault((session_id, step.once), []).append(step)
                 given[session_id] = given.get(session_id, 0) + 1
+        self._turn.changes.then(lambda: self._note_chosen(given))
         return by_session
 
     def _by_fit(self, steps: Sequence[Loaded]) -> list[tuple[_Fit, list[Loaded]]]:
@@ -155,8 +160,20 @@ class Placing:
                 holding=len(session.holding) + given.get(session.session_id, 0),
                 concurrency=session.concurrency,
                 room=room - given.get(session.session_id, 0),
+                priority=fit.able.priority(session),
+                last_turn=session.last_turn,
             )
             for session in fit.sessions
             if (room := session.room) > 0
         ]
-        return least_loaded(candidates, steps)
+        chosen, problem = select(self._turn.tuning.strategy, candidates, steps)
+        if problem is not None:
+            log(logger, logging.WARNING, Event.SELECTION_FAILED, problem=problem[:300])
+        return chosen
+
+    def _note_chosen(self, sessions: Collection[SessionId]) -> None:
+        state = self._turn.state
+        state.turn += 1
+        for session_id in sessions:
+            if session_id in state.sessions:
+                state.sessions[session_id].last_turn = state.turn

@@ -80,6 +80,7 @@ class Session:
     holding: dict[StepId, BatchId] = field(default_factory=dict)
     sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
+    last_turn: int = 0  # in which it was chosen last, of the core's turns
     granted: int | None = None  # the credit that it may shrink to, as steps end
     elsewhere: int = 0  # steps that its worker may hold of other cores
 
@@ -195,6 +196,7 @@ class CoreState:
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
     sessions: Roster = field(default_factory=Roster)
+    turn: int = 0  # counts the choices of sessions
     turns: Turns = field(default_factory=Turns)  # of namespaces and kinds that wait for room
     subscriptions: dict[bytes, int] = field(default_factory=dict)
     deadlines: Schedule = field(default_factory=Schedule)

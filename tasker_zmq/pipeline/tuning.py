@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tasker_zmq.domain.losses import LOSSES_MAX
+from tasker_zmq.domain.selection import Strategy, least_loaded
 from tasker_zmq.domain.template import StepDefaults
 from tasker_zmq.protocol.limits import WireLimits
 
@@ -34,4 +35,5 @@ class Tuning:
     dispatch_max: int = 500
     core_lease_seconds: float = 10.0
     step_defaults: StepDefaults = field(default_factory=StepDefaults)
+    strategy: Strategy = least_loaded
     protocol_version: str = "2.0"

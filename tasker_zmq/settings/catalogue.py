@@ -96,6 +96,11 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         effect="Raise it if workers wait between batches; each step held may have to move.",
     ),
     Setting(
+        key="dispatch.strategy", kind=Kind.NAME, default="least_loaded",
+        description="How a session is chosen among those that can run a step and have room.",
+        effect="least_loaded, round_robin, priority (as pools say), or one of your own.",
+    ),
+    Setting(
         key="dispatch.viable_steps_max", kind=Kind.WHOLE, default=20_000,
         between=(1, 1_000_000),
         description="At most this many steps ready to be sent are kept in memory.",

@@ -82,6 +82,7 @@ class DispatchSettings:
     batch_size: int = 10
     credit_factor: float = 2.0
     viable_steps_max: int = 20_000
+    strategy: str = "least_loaded"
     legacy_workers: bool = True
     sweep_seconds: float = 5.0
 

@@ -17,6 +17,7 @@ class Event(StrEnum):
     MESSAGE_POISONOUS = "message_poisonous"
     WORKER_REGISTERED = "worker_registered"
     SESSION_DEAF = "session_deaf"
+    SELECTION_FAILED = "selection_failed_least_loaded_instead"
     SESSION_GONE = "session_gone"
     SUBSCRIPTION_REFUSED = "subscription_refused"
     LEGACY_WORKER_SEEN = "legacy_worker_seen"

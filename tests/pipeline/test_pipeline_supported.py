@@ -7,9 +7,12 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from tasker_zmq.domain.selection import STRATEGIES
+from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
 from tasker_zmq.testing.simulated_worker import SimulatedWorker
 from tasker_zmq.testing.world import NAMESPACE, VERSION, Node, World, template
+from tests.pipeline.conftest import MakeWorld
 
 
 def publish(world: World, *names: str, version: str = VERSION) -> None:
@@ -119,6 +122,30 @@ def test_the_configuration_travels_with_the_work_and_only_there(world: World) ->
             assert bytes(each.worker_configuration) == b'{"region":"eu"}'
         else:
             assert each.worker_configuration is msgspec.UNSET
+
+
+@pytest.mark.parametrize(("strategy", "share"), [("priority", 20), ("least_loaded", 10)])
+def test_the_strategy_decides_what_a_declared_priority_is_worth(
+    make_world: MakeWorld, strategy: str, share: int
+) -> None:
+    world = make_world(tuning=Tuning(strategy=STRATEGIES[strategy]))
+    publish(world, "mine")
+    world.worker("anna", supported_tasks=(task("mine", priority=1),))
+    berta = world.worker("berta", supported_tasks=(task("mine", priority=200),))
+    world.submit_many("mine", 20)
+    world.tick()
+    assert len(berta.requests) == share
+    world.run()
+
+
+def test_in_turn_sessions_share_what_comes_one_by_one(make_world: MakeWorld) -> None:
+    world = make_world(tuning=Tuning(strategy=STRATEGIES["round_robin"]))
+    publish(world, "mine")
+    workers = [world.worker(name) for name in ("anna", "berta", "carla")]
+    for _ in range(6):
+        world.submit("mine")
+        world.run()
+    assert [len(each.requests) for each in workers] == [2, 2, 2]
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,22 @@
 """Which session gets a step: the least loaded for its size, while it has room."""
 
+import importlib.metadata
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasker_zmq.domain.selection import Candidate, least_loaded
+from tasker_zmq.daemon import strategies
+from tasker_zmq.domain.selection import (
+    STRATEGIES,
+    Candidate,
+    by_priority,
+    least_loaded,
+    round_robin,
+    select,
+)
+from tasker_zmq.errors import SettingsError
 
 
 @st.composite
@@ -13,7 +24,12 @@ def candidate_lists(draw: st.DrawFn) -> list[Candidate[int]]:
     sizes = st.integers(0, 12)
     return [
         Candidate(
-            key=key, holding=draw(sizes), concurrency=draw(st.integers(1, 8)), room=draw(sizes)
+            key=key,
+            holding=draw(sizes),
+            concurrency=draw(st.integers(1, 8)),
+            room=draw(sizes),
+            priority=draw(st.integers(99, 101)),
+            last_turn=draw(st.integers(0, 3)),
         )
         for key in range(draw(st.integers(0, 5)))
     ]
@@ -82,3 +98,83 @@ def test_fewer_steps_are_given_as_the_first_of_more(
 ) -> None:
     both = least_loaded(candidates, fewer + more)
     assert least_loaded(candidates, fewer) == both[:fewer]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+@given(candidates=candidate_lists(), steps=st.integers(0, 40))
+def test_no_strategy_chooses_more_than_there_is_room_for_nor_leaves_room_unused(
+    name: str, candidates: list[Candidate[int]], steps: int
+) -> None:
+    chosen, problem = select(STRATEGIES[name], candidates, steps)
+    assert problem is None
+    assert len(chosen) == min(steps, sum(each.room for each in candidates))
+
+
+@given(candidate_lists(), st.integers(0, 40))
+def test_in_turn_nobody_gets_two_more_than_one_that_still_has_room(
+    candidates: list[Candidate[int]], steps: int
+) -> None:
+    got = Counter(round_robin(candidates, steps))
+    most = max(got.values(), default=0)
+    assert all(got[each.key] >= most - 1 for each in candidates if got[each.key] < each.room)
+
+
+def test_whose_turn_was_longest_ago_begins() -> None:
+    turns = {"late": 7, "early": 2, "never": 0}
+    candidates = [
+        Candidate(key=key, holding=0, concurrency=1, room=9, last_turn=turn)
+        for key, turn in turns.items()
+    ]
+    assert round_robin(candidates, 4) == ["never", "early", "late", "never"]
+
+
+@given(candidate_lists(), st.integers(0, 40))
+def test_nobody_is_chosen_while_one_of_a_higher_priority_has_room(
+    candidates: list[Candidate[int]], steps: int
+) -> None:
+    got = Counter(by_priority(candidates, steps))
+    with_room = [each.priority for each in candidates if got[each.key] < each.room]
+    highest = max(with_room, default=None)
+    if highest is not None:
+        assert all(each.priority >= highest for each in candidates if got[each.key])
+
+
+def test_of_equally_loaded_sessions_the_preferred_one_is_chosen() -> None:
+    plain = session("plain")
+    preferred = Candidate(key="preferred", holding=0, concurrency=1, room=9, priority=200)
+    assert least_loaded([plain, preferred], 3) == ["preferred", "plain", "preferred"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "problem"),
+    [
+        (["a", "a", "a"], "3 chosen for 2 steps"),
+        (["stranger"], "'stranger' chosen 1 times, with room for 0"),
+        (["b", "b"], "'b' chosen 2 times, with room for 1"),
+        (None, "it raised TypeError"),
+    ],
+)
+def test_nonsense_of_a_strategy_is_replaced_and_told(
+    chosen: list[str] | None, problem: str
+) -> None:
+    candidates = [session("a", holding=1), session("b", room=1)]
+    found, told = select(lambda _candidates, _steps: chosen, candidates, 2)  # type: ignore[arg-type,return-value]
+    assert found == ["b", "a"]
+    assert told is not None
+    assert problem in told
+
+
+def test_strategies_are_found_by_name_and_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert strategies.strategy_of("round_robin") is round_robin
+    brought = importlib.metadata.EntryPoint("mine", f"{__name__}:last_first", strategies.GROUP)
+    broken = importlib.metadata.EntryPoint("broken", "no_such_module:x", strategies.GROUP)
+    monkeypatch.setattr(strategies, "entry_points", lambda **_: [brought, broken])
+    assert strategies.strategy_of("mine") is last_first
+    with pytest.raises(SettingsError, match="did you mean 'round_robin'"):
+        strategies.strategy_of("round_robbin")
+    with pytest.raises(SettingsError, match="cannot be imported"):
+        strategies.strategy_of("broken")
+
+
+def last_first(candidates: list[Candidate[int]], steps: int) -> list[int]:
+    return [each.key for each in reversed(candidates) if each.room][:steps]
