@@ -1,6 +1,6 @@
 """Where cores run: one to three names, the processes under them, and what holds among them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -115,7 +115,8 @@ class Site:
             self._set_clock()
         if several and network.strikes("core_gone") and self.simulation.cores.spares(self):
             core.doom, core.gone = dice.choice(CRASH_POINTS), True
-        if several and network.strikes("core_drain"):
+        if several and core.draining_until is None and network.strikes("core_drain"):
+            core.gone |= dice.random() < 0.4 and self.simulation.cores.spares(self)
             core.drain()
 
     def _cut_from_database(self, core: Core, until: float) -> None:
@@ -249,8 +250,13 @@ class Cores:
 
     def has(self, core: Core, session_id: str, batch_id: int) -> bool:
         """Whether a batch is this core's and this session's; always, where there is only one."""
-        owner = self._owners.get(("batch", batch_id), (None, None))
-        return not self.several or owner == (core.name, session_id)
+        if not self.several:
+            return True
+        owner, holder = self._owners.get(("batch", batch_id), (None, None))
+        if holder == session_id and owner != core.name:
+            told = f"batch {batch_id} is {owner}'s, its session {session_id} is of {core.name}"
+            raise ViolationError("I13 batches lie with their session", told)
+        return holder == session_id
 
     def before_tick(self, core: Core) -> Before | None:
         """Look at the leases, and at all rows if this process must not change any."""
@@ -275,6 +281,7 @@ class Cores:
             raise ViolationError("I13 old epochs", detail)
         rows = self._simulation.database.rows(_OWNERS)
         owners = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        succeeded = set[str]()
         for key, (owner, session_id) in owners.items():
             former, former_session = self._owners.get(key, (None, None))
             if owner == former or former is None or session_id != former_session:
@@ -284,7 +291,19 @@ class Cores:
                 raise ViolationError("I13 for itself", told)
             if before.leases[former] > core.clock.now():
                 raise ViolationError("I13 one living owner", f"{told} before its lease was over")
+            succeeded.add(former)
+        self._shut_out(succeeded)
         self._owners = owners
+
+    def _shut_out(self, names: Collection[str]) -> None:
+        """No process of a core that was succeeded can go on."""
+        if not names:
+            return
+        epochs = {row[0]: row[1] for row in self._simulation.database.rows(_CORES)}
+        for core in self.processes:
+            if core.name in names and core.state.epoch == epochs[core.name]:
+                told = f"{core.name}, epoch {core.state.epoch}, was succeeded and may go on"
+                raise ViolationError("I13 fenced", told)
 
     def lost(self, core: Core, before: Before | None, error: CoreLostError) -> None:
         """A process that finds its name taken has changed nothing, and ends."""

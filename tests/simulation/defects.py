@@ -10,13 +10,12 @@ import msgspec
 
 from tasker_zmq.domain.results import StepDecision, Verdict
 from tasker_zmq.domain.states import StepState
-from tasker_zmq.pipeline import (
-    recover,
-)
+from tasker_zmq.pipeline import discover, neighbours, recover
 from tasker_zmq.pipeline.inbox import Outbox
 from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.store import statements
+from tasker_zmq.store import workers as worker_store
 
 Plant = Callable[[], AbstractContextManager[object]]
 
@@ -296,6 +295,26 @@ def not_for_legacy(original: Any) -> Any:
         return findings
 
     return time_out
+
+
+@contextmanager
+def owners_in_the_dark() -> Iterator[None]:
+    with (
+        mock.patch.object(neighbours, "tell", nothing),
+        mock.patch.object(discover, "_sweep_beside_others", nothing),
+    ):
+        yield
+
+
+def kept_for_ever(connection: Any, core_id: Any, epoch: Any, *, now: Any) -> None:
+    worker_store.renew_core(connection, core_id, epoch, now=now, lease_seconds=100_000)
+
+
+def whoever_has_it(original: Any) -> Any:
+    def lose(self: Any, *given: Any, **more: Any) -> Any:
+        return original(self, *given, **{**more, "session_id": None})
+
+    return lose
 
 
 def number_one(_: Any) -> Any:

@@ -26,6 +26,7 @@ from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import topics
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import ledger as ledger_store
+from tasker_zmq.store import workers as worker_store
 from tasker_zmq.worker import durable_outbox, runtime
 from tasker_zmq.worker import outbox as worker_outbox
 from tasker_zmq.worker.batches import BatchesInHand
@@ -52,6 +53,9 @@ COMMITS = {"unknown_commit": 0.08}
 TOLD_LATE = {"crash_before_send": 0.15}
 ON_DISK = {"durable": tuple(f"w{number}" for number in range(1, 9))}
 PAUSES = {"worker_pause": 0.15, "slow": 0.5}
+SEVERAL = {"cores": 2}
+SLEEPERS = {"core_pause": 0.05, "core_twin": 0.9}
+GONE = {"core_gone": 0.05, "slow": 0.5}
 
 PLANTED: tuple[Planted, ...] = (
     Planted("acknowledge before commit", swapped(EngineThread, "_run_tick", defects.early(False))),
@@ -212,5 +216,61 @@ PLANTED: tuple[Planted, ...] = (
         swapped(recover.Recovering, "time_out", defects.not_for_legacy),
         LOSSES,
         {"legacy": Legacy.NEEDED},
+    ),
+    Planted(
+        "an old epoch writes on",
+        replaced(worker_store, "renew_core", lambda *_, **__: True),
+        SLEEPERS,
+        SEVERAL,
+    ),
+    Planted(
+        "who is succeeded is not shut out",
+        replaced(worker_store, "fence", lambda *_, **__: False),
+        SLEEPERS,
+        SEVERAL,
+    ),
+    Planted(
+        "a takeover before the lease is over",
+        rewritten(
+            {
+                "claim_tasks": (
+                    "c.lease_expires_at > CAST(:now AS timestamptz)",
+                    "c.lease_expires_at > CAST(:now AS timestamptz) + interval '8 s'",
+                )
+            }
+        ),
+        {"core_pause": 0.03},
+        SEVERAL,
+    ),
+    Planted(
+        "a takeover leaves the batches behind",
+        replaced(batch_store, "take_over", lambda *_, **__: []),
+        GONE,
+        SEVERAL,
+    ),
+    Planted(
+        "adoption leaves a batch with its former core",
+        rewritten({"adopt_batches": (", core_id = :core_id", "")}),
+        {"registrations": 0.15, "slow": 0.5},
+        SEVERAL,
+    ),
+    Planted(
+        "what a worker brings along has no deadline",
+        replaced(discover, "watch_adopted", defects.nothing),
+        {"registrations": 0.15, "slow": 0.5},
+        SEVERAL,
+    ),
+    Planted("owners are not told, and do not look", defects.owners_in_the_dark, {}, SEVERAL),
+    Planted(
+        "a stopped core keeps its work",
+        replaced(worker_store, "end_core", defects.kept_for_ever),
+        {"core_drain": 0.05},
+        SEVERAL,
+    ),
+    Planted(
+        "what was taken along is lost with the session it left",
+        swapped(recover.Recovering, "lose", defects.whoever_has_it),
+        {"registrations": 0.15, "slow": 0.5, "core_cut": 0.15},
+        SEVERAL,
     ),
 )

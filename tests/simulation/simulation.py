@@ -13,7 +13,7 @@ from unittest import mock
 
 import msgspec
 
-from tasker_zmq.domain.ids import BatchId, StepId
+from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol import codec
@@ -83,6 +83,7 @@ class Simulation:
         self.watch = PublicationWatch()
         self.sent: Counter[str] = Counter()  # results, by what they say
         self.ledger_rows = 0
+        self.brought: dict[SessionId, int] = {}  # steps that a session began with
         self._identities = 0
         self._processes_made = 0
         self.cores = Cores(self)
@@ -256,7 +257,9 @@ class Simulation:
         self.ticks += 1
         holders: dict[int, str] = {}
         for session in core.state.sessions.values():
-            if session.registration_id is not None and len(session.holding) > session.credit:
+            brought = self.brought.setdefault(session.session_id, len(session.holding))
+            most = max(session.credit, brought)
+            if session.registration_id is not None and len(session.holding) > most:
                 raise ViolationError(
                     "I9 credit",
                     f"{session.worker_name} holds {len(session.holding)} of {session.credit}",

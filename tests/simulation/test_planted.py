@@ -6,7 +6,7 @@ from tests.simulation.database import Database
 from tests.simulation.hunt import hunt
 from tests.simulation.planted import PLANTED, Planted
 
-PLANTED_MIN = 25
+PLANTED_MIN = 50
 SAMPLE = (
     "acknowledge before commit",
     "publish before commit",
@@ -16,6 +16,8 @@ SAMPLE = (
     "the wrong parent's result",
     "a duplicate is applied",
     "a worker forgets its batches",
+    "an old epoch writes on",
+    "a takeover before the lease is over",
 )
 
 

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.simulation.database import Database
-from tests.simulation.options import FAULTS, Legacy, draw, smaller
+from tests.simulation.options import CORE_FAULTS, FAULTS, Legacy, draw, smaller
 from tests.simulation.simulation import simulate
 from tests.simulation.timeline import Timeline
 
-REPLAYED = (2, 11, 77, 46)  # the last one leaves results on disk
+REPLAYED = (2, 11, 77, 46, 37)  # one that leaves results on disk, one with three cores
 
 
 @pytest.mark.parametrize("seed", REPLAYED)
@@ -20,7 +20,14 @@ def test_a_seed_replays_to_the_same_trace(simulated_database: Database, seed: in
 
 
 def test_every_kind_of_misfortune_is_drawn_by_some_seed() -> None:
-    assert {kind for seed in range(100) for kind in draw(seed).rates} == set(FAULTS)
+    every = {*FAULTS, *CORE_FAULTS}
+    assert {kind for seed in range(100) for kind in draw(seed).rates} == every
+
+
+def test_half_of_the_seeds_have_several_cores() -> None:
+    drawn = [draw(seed).cores for seed in range(1, 301)]
+    assert set(drawn) == {1, 2, 3}
+    assert 120 <= drawn.count(1) <= 180
 
 
 def test_options_say_everything_that_the_seed_decided() -> None:
@@ -35,7 +42,9 @@ def test_smaller_options_have_less_in_them() -> None:
     options = draw(6)
     for each in smaller(options):
         assert (
-            len(each.rates) < len(options.rates)
+            each.cores < options.cores
+            or each.by_sql < options.by_sql
+            or len(each.rates) < len(options.rates)
             or each.tasks < options.tasks
             or len(each.workers) < len(options.workers)
             or len(each.steps) < len(options.steps)

@@ -158,9 +158,9 @@ class Process:
         sites = self.simulation.cores.sites
         place = sites.index(self._last or self._home)
         others = [each for each in sites[place + 1 :] + sites[:place] if self.reaches(each)]
-        if self._last is None or not others:
+        if self._last is None:
             self._last = self._home
-        else:
+        elif others:
             self._last = others[0]
         if self._last is not self._home:
             self.simulation.timeline.after(RETURN_SECONDS, self._return)
