@@ -11,7 +11,9 @@ from tasker_zmq.cli.benchmark.hops import latency_ms
 from tasker_zmq.cli.benchmark.report import as_object, print_heading, print_row
 from tasker_zmq.cli.benchmark.system import System, running
 from tasker_zmq.cli.benchmark.workloads import WORKLOADS, Figures, Scale, Workload
+from tasker_zmq.cli.demonstration.interruption import interruptible
 from tasker_zmq.cli.output import Output, output_option, say
+from tasker_zmq.clock import SystemClock
 
 CHAIN_STEPS: Final = 4
 CREDIT_FACTOR: Final = 2
@@ -51,17 +53,18 @@ def bench(
     scale = Scale(seconds=seconds, workers=workers, concurrency=concurrency)
     if output is Output.TABLE:
         print_heading()
-    for name in only or WORKLOADS:
-        workload = WORKLOADS[name]
-        say(f"{name}: {workload.summary}")
-        with running(workload.workers(scale)) as system:
-            figures = workload.measure(system, scale)
-            ratio = _floor_ratio(workload, figures, system, scale)
-        told = as_object(workload, figures, scale, floor_ratio=ratio)
-        if output is Output.TABLE:
-            print_row(told, workload.summary)
-        else:
-            click.echo(orjson.dumps(told))
+    with interruptible(SystemClock()) as interruption:
+        for name in only or WORKLOADS:
+            workload = WORKLOADS[name]
+            say(f"{name}: {workload.summary}")
+            with running(workload.workers(scale), interruption=interruption) as system:
+                figures = workload.measure(system, scale)
+                ratio = _floor_ratio(workload, figures, system, scale)
+            told = as_object(workload, figures, scale, floor_ratio=ratio)
+            if output is Output.TABLE:
+                print_row(told, workload.summary)
+            else:
+                click.echo(orjson.dumps(told))
 
 
 def _floor_ratio(

@@ -60,6 +60,7 @@ def submit(system: System, requests: Iterable[InitializeTask]) -> int:
                 sent += 1
             if answered == sent:
                 return sent
+            system.interruption.check()
             _check(socket.recv())
             answered += 1
 

@@ -11,6 +11,7 @@ from typing import Final
 
 from sqlalchemy import Engine, text
 
+from tasker_zmq.cli.demonstration.interruption import Interruption
 from tasker_zmq.cli.demonstration.premises import endpoints_in, own_database, without_settings
 from tasker_zmq.cli.demonstration.programs import Program, end, start
 from tasker_zmq.errors import TaskerError
@@ -41,6 +42,7 @@ class System:
     engine: Engine
     url: str
     postmaster: int | None
+    interruption: Interruption
     programs: list[Program] = field(default_factory=list)
 
     @property
@@ -60,16 +62,24 @@ class System:
         """Ask the database until it says yes; TaskerError when it never does."""
         give_up_at = time.perf_counter() + WAIT_SECONDS_MAX
         while not self.scalar(question, **values):
+            self.interruption.check()
             for program in self.programs:
                 program.check()
             if time.perf_counter() > give_up_at:
                 raise TaskerError(f"waited {WAIT_SECONDS_MAX:.0f} s in vain for: {question}")
             time.sleep(LOOK_AGAIN_SECONDS)
 
+    def rest(self, seconds: float) -> None:
+        """Let time pass; SystemExit on a signal."""
+        self.interruption.wait_until(lambda: False, seconds_max=seconds)
+
 
 @contextmanager
 def running(
-    workers: Sequence[WorkerSpec], *, settings: Mapping[str, str] | None = None
+    workers: Sequence[WorkerSpec],
+    *,
+    interruption: Interruption,
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[System]:
     """A fresh database, a daemon and workers; all of it gone afterwards.
 
@@ -94,7 +104,8 @@ def running(
             f"TASKER_ENDPOINTS_{name.upper()}": each for name, each in endpoints.items()
         }
         variables |= {"TASKER_DATABASE_URL": server.url, **(settings or {})}
-        system = System(endpoints["commands"], engine, server.url, _postmaster(folder / "postgres"))
+        postmaster = _postmaster(folder / "postgres")
+        system = System(endpoints["commands"], engine, server.url, postmaster, interruption)
         stack.callback(end, system.programs)
         system.programs.append(
             start("daemon", "main", arguments=["daemon"], variables=variables, folder=folder)

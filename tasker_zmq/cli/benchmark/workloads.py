@@ -191,6 +191,7 @@ def submission_one_by_one(system: System, scale: Scale) -> Figures:
     until = time.perf_counter() + scale.seconds
     with CommandClient(system.commands) as client:
         while time.perf_counter() < until or len(taken) < TASKS_MIN:
+            system.interruption.check()
             started = time.perf_counter()
             client.ask("InitializeTask", submitting.request("nap", len(taken)))
             taken.append((time.perf_counter() - started) * 1_000)
@@ -242,7 +243,7 @@ def idle(system: System, scale: Scale) -> Figures:
     _run(system, "chain4", 1)
     seconds = max(10.0, scale.seconds)
     before, costs = _transactions(system), Costs.of(system)
-    time.sleep(seconds)
+    system.rest(seconds)
     used, after = Costs.of(system), _transactions(system)
     return Figures(
         peak_rss_mib=_peaks(system),
@@ -273,7 +274,7 @@ def backlog(system: System, scale: Scale) -> Figures:
     submitting.publish(system, template)
     tasks = BACKLOG_STEPS // BACKLOG_WIDTH
     submitting.submit(system, (submitting.request("backlog", each) for each in range(tasks)))
-    time.sleep(min(5.0, scale.seconds))
+    system.rest(min(5.0, scale.seconds))
     return Figures(
         peak_rss_mib=_peaks(system),
         more={
