@@ -46,7 +46,7 @@ demo: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) 
 
 .PHONY: test
 test: $(READY_TO_DEVELOP) ## Run the tests (DB=docker or DB=embedded, ARGS="-k ledger")
-	@DB=$(DB) $(BIN)/python -m pytest -n $(TESTERS) --dist loadgroup $(ARGS)
+	@DB=$(DB) $(BIN)/python -m pytest -n $(TESTERS) $(ARGS)
 
 .PHONY: chaos
 chaos: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN)) ## Kill and cut off real processes for a minute, and count losses (ARGS="--minutes 5")
@@ -54,7 +54,7 @@ chaos: $(if $(wildcard $(READY_TO_DEVELOP)),$(READY_TO_DEVELOP),$(READY_TO_RUN))
 
 .PHONY: crashes
 crashes: $(READY_TO_DEVELOP) ## Run the tests that kill processes, also the longest, and print recovery times
-	@DB=$(DB) $(BIN)/python -m pytest -m "slow or crashes" tests/processes/test_crashes_*.py tests/processes/test_chaos.py $(ARGS)
+	@DB=$(DB) FRESH_PROCESSES=1 $(BIN)/python -m pytest -m "slow or crashes" tests/processes/test_crashes_*.py tests/processes/test_chaos.py $(ARGS)
 
 .PHONY: bench
 bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")

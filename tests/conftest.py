@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -11,7 +12,7 @@ from sqlalchemy import Engine
 from tasker_zmq.store import connection, schema
 from tasker_zmq.store.connection import ConnectionLimits
 from tasker_zmq.testing import ManualClock
-from tests import databases
+from tests import databases, scheduling
 
 # `ci` tries the same examples each time, so that a change is judged by what it changed; `search`
 # looks for new ones. A failure prints what makes it happen again. No deadlines: nothing is timed.
@@ -31,6 +32,16 @@ _numbers = count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[CHOICE] = databases.choose(os.environ)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several testers
+        items.sort(key=lambda each: scheduling.rank_of(each.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> scheduling.Units:
+    return scheduling.Units(config, log)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from tasker_zmq.clock import SystemClock
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import ERROR, Command, ErrorData, Payload
 from tasker_zmq.protocol.limits import WireLimits
+from tests import forking
 
 READY_SECONDS_MAX: Final = 30.0  # bounds, not expectations: what is awaited comes much sooner
 ANSWER_SECONDS_MAX: Final = 30.0
@@ -28,7 +28,6 @@ PAUSE_SECONDS: Final = 0.02
 LINES_SHOWN: Final = 40
 PURPOSES: Final = ("steps", "results", "commands", "health")
 REPLY_LIMITS: Final = WireLimits(command_bytes_max=64 << 20, nesting_max=128)
-RUN: Final = "import sys; from tasker_zmq.cli.{module} import main; sys.exit(main())"
 
 _ids = count(1)
 
@@ -56,7 +55,7 @@ class Program:
     """One process of ours with its log; `expected_exit` is what its end must be, None: any."""
 
     name: str
-    process: "subprocess.Popen[bytes]"
+    process: forking.Process
     log: Path
     expected_exit: int | None = 0
 
@@ -71,14 +70,8 @@ class Program:
         cwd: Path,
     ) -> Self:
         with log.open("wb") as said:
-            process = subprocess.Popen(
-                [sys.executable, "-c", RUN.format(module=module), *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=subprocess.STDOUT,
-                cwd=cwd,
-                env=dict(variables),
-                start_new_session=True,
+            process = forking.start(
+                module, arguments, variables=variables, cwd=cwd, streams=(said, said)
             )
         return cls(log.stem, process, log)
 

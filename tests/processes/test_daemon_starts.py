@@ -12,12 +12,12 @@ import pytest
 
 from tasker_zmq.store import schema
 from tests import databases
+from tests.forking import RUN
 from tests.processes.conftest import StartDaemon
 from tests.processes.rig import IMPATIENT, listens
 from tests.processes.running import (
     END_SECONDS_MAX,
     PURPOSES,
-    RUN,
     Program,
     RunningDaemon,
     eventually,

@@ -1,7 +1,6 @@
 """A worker in a thread, a daemon of the tests' own, and a check that neither leaves anything."""
 
-import subprocess
-import sys
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from tasker_zmq.worker.outbox import MemoryOutbox, Outbox
 from tasker_zmq.worker.place import NOWHERE
 from tasker_zmq.worker.registry import HandlerRegistry
 from tasker_zmq.worker.runtime import Worker, WorkerParts
+from tests import forking
 from tests.worker.fake_daemon import FakeDaemon
 
 END_SECONDS = 20.0
@@ -154,26 +154,42 @@ def start_worker(
         each.parts.inbox.close()
 
 
+class RunningProgram:
+    """A `tasker-worker` process; what it says is read from `errors`, which it fills."""
+
+    def __init__(self, *arguments: str, cwd: Path) -> None:
+        reading, writing = os.pipe()
+        self.errors = open(reading, encoding="utf-8")  # noqa: SIM115, PTH123 - an end of a pipe
+        with open(writing, "wb") as theirs, open(os.devnull, "wb") as nowhere:  # noqa: PTH123
+            self.process = forking.start(
+                "worker", arguments, variables=os.environ, cwd=cwd, streams=(nowhere, theirs)
+            )
+
+        self.pid = self.process.pid
+        self.send_signal = self.process.send_signal
+
+    def end(self) -> tuple[int, str]:
+        """Wait for it: the exit code and what it said since."""
+        said = self.errors.read()
+        return self.process.wait(END_SECONDS), said
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(END_SECONDS)
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+def run(tmp_path: Path) -> Iterator[Callable[..., RunningProgram]]:
     """Starts `tasker-worker`; what still runs after the test is killed."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[RunningProgram] = []
     (tmp_path / "orders.py").write_text(ORDERS)
 
-    def start(*arguments: str, commands: str = "tcp://127.0.0.1:1") -> "subprocess.Popen[str]":
-        program = "import sys; from tasker_zmq.cli.worker import main; sys.exit(main())"
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-c", program, *arguments, "--commands", commands],
-                cwd=tmp_path,
-                stderr=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-        )
+    def start(*arguments: str, commands: str = "tcp://127.0.0.1:1") -> RunningProgram:
+        started.append(RunningProgram(*arguments, "--commands", commands, cwd=tmp_path))
         return started[-1]
 
     yield start
     for each in started:
         each.kill()
-        each.communicate()
+        each.end()
+        each.errors.close()

@@ -7,17 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.worker.conftest import RunningProgram
 from tests.worker.fake_daemon import FakeDaemon, step_request
 
-WAIT_SECONDS = 30.0
-
-Run = Callable[..., "subprocess.Popen[str]"]
-
-
-def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """The exit code and what it said."""
-    _, said = process.communicate(timeout=WAIT_SECONDS)
-    return process.returncode, said
+Run = Callable[..., RunningProgram]
 
 
 @pytest.mark.parametrize("executor", ["thread", "process", "async"])
@@ -43,7 +36,7 @@ def test_a_file_is_served_until_sigterm(daemon: FakeDaemon, run: Run, executor: 
     daemon.record(result, daemon.completion())
     process.send_signal(signal.SIGTERM)
     assert daemon.goodbye().unfinished == ()
-    code, log = end(process)
+    code, log = process.end()
     assert code == 0, log
     assert "worker_stopped" in log
 
@@ -58,11 +51,11 @@ def test_a_second_signal_ends_it_at_once(
     daemon.send(step_request(1, "orders.wait_for_line", {"path": str(tmp_path / "pipe")}))
     process.send_signal(signal.SIGTERM)
     daemon.await_unsubscription()
-    while process.poll() is None:  # what follows within a moment still counts as the first
+    while process.process.poll() is None:  # what follows within a moment still counts as the first
         process.send_signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.05)
-    assert process.returncode == 1
+            process.process.wait(0.05)
+    assert process.process.returncode == 1
 
 
 def test_a_signal_that_arrives_twice_at_once_is_one_wish(daemon: FakeDaemon, run: Run) -> None:
@@ -71,18 +64,17 @@ def test_a_signal_that_arrives_twice_at_once_is_one_wish(daemon: FakeDaemon, run
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
     daemon.goodbye()
-    assert end(process)[0] == 0
+    assert process.end()[0] == 0
 
 
 def test_the_log_says_once_that_the_daemon_is_away(run: Run) -> None:
     process = run("orders.py", "--log-format", "json")
-    assert process.stderr is not None
     events: list[str] = []
     while not events or '"daemon_away_still_trying"' not in events[-1]:
-        events.append(process.stderr.readline())
+        events.append(process.errors.readline())
         assert events[-1]
     process.send_signal(signal.SIGINT)
-    code, rest = end(process)
+    code, rest = process.end()
     assert code == 0
     assert "daemon_away" not in rest
 
@@ -112,7 +104,7 @@ def test_a_target_that_cannot_be_used_is_explained(
         "@step(after=a)\ndef b(): ...\n\n"
         "workflow('x/y@1.0.0', b)\n"
     )
-    code, log = end(run(target))
+    code, log = run(target).end()
     assert code == 2
     assert said in log
     assert "Traceback" not in log
@@ -140,4 +132,4 @@ def test_a_pool_names_modules_templates_and_how_to_run(
     assert [each.version for each in said.supported_tasks] == ["1.0.0", "2.0.0"]
     process.send_signal(signal.SIGTERM)
     daemon.goodbye()
-    assert end(process)[0] == 0
+    assert process.end()[0] == 0

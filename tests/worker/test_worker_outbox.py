@@ -1,22 +1,14 @@
 import resource
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.worker.conftest import RunningProgram
 from tests.worker.fake_daemon import FakeDaemon, Result, step_request
 
-WAIT_SECONDS = 30.0
-
-Run = Callable[..., "subprocess.Popen[str]"]
-
-
-def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    """The exit code and what it said."""
-    _, said = process.communicate(timeout=WAIT_SECONDS)
-    return process.returncode, said
+Run = Callable[..., RunningProgram]
 
 
 def send_notes(daemon: FakeDaemon, path: Path, *numbers: int, batch_id: str = "batch-1") -> None:
@@ -57,7 +49,6 @@ def test_what_a_killed_worker_had_done_is_told_by_the_next_and_not_done_again(
     send_notes(daemon, notes, 3, batch_id="batch-2")
     found += [daemon.result(), daemon.result()]
     first.kill()
-    first.wait()
     second = run(*arguments, commands=daemon.url)
     registered = daemon.register()
     assert registered.former_session_id is None
@@ -72,7 +63,7 @@ def test_what_a_killed_worker_had_done_is_told_by_the_next_and_not_done_again(
     assert sorted(notes.read_text().split()) == ["1", "2", "3", "4"]
     second.send_signal(signal.SIGTERM)
     daemon.goodbye()
-    code, log = end(second)
+    code, log = second.end()
     assert code == 0, log
     assert "unrecorded=0" in log.splitlines()[-1]
 
@@ -92,7 +83,7 @@ def test_a_worker_that_cannot_write_its_outbox_takes_no_new_work_and_loses_no_re
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, limit)
     daemon.await_subscription()
     process.kill()
-    _, log = end(process)
+    _, log = process.end()
     assert "outbox_not_writable_no_new_work" in log
     assert "outbox_writable_again" in log
     run("orders.py", "--outbox", "out.db", commands=daemon.url)
@@ -103,7 +94,7 @@ def test_a_worker_that_cannot_write_its_outbox_takes_no_new_work_and_loses_no_re
 def test_an_outbox_that_another_worker_uses_is_refused(daemon: FakeDaemon, run: Run) -> None:
     run("orders.py", "--outbox", "out.db", commands=daemon.url)
     daemon.register()
-    code, said = end(run("orders.py", "--outbox", "out.db", commands=daemon.url))
+    code, said = run("orders.py", "--outbox", "out.db", commands=daemon.url).end()
     assert code == 2
     assert "outbox 'out.db' is in use by another process" in said
     assert "Traceback" not in said
@@ -113,7 +104,6 @@ def test_an_outbox_is_its_workers(daemon: FakeDaemon, run: Run) -> None:
     first = run("orders.py", "--outbox", "out.db", "--name", "a", commands=daemon.url)
     daemon.register()
     first.kill()
-    first.wait()
-    code, said = end(run("orders.py", "--outbox", "out.db", "--name", "b", commands=daemon.url))
+    code, said = run("orders.py", "--outbox", "out.db", "--name", "b", commands=daemon.url).end()
     assert code == 2
     assert "outbox 'out.db' is the worker a's, and this one is b" in said
