@@ -29,7 +29,11 @@ _AWAY = (
     "25006",  # it is read-only: a standby, or made so
     "25P03",  # it ended a transaction that rested: this process was stopped amid one
     "25P04",  # it ended a transaction that took longer than the server allows
+    "3F000",  # the schema is not there: somebody took it away, or renames it
     "42501",  # it may not: a file system that became read-only says so too, not only a lost grant
+    "42703",  # a column is not there: statements are ours and not a message's
+    "42883",  # a function or an operator is not there
+    "42P01",  # a table is not there
     "53",  # disk, memory or connections are full
     "57P0",  # it shuts down, crashed, or is starting up
     "58",  # its disk fails

@@ -45,6 +45,7 @@ NO_MESSAGES_FAULT = {
     "it shuts down": "57P01",
     "it is a standby": "25006",
     "it ended a transaction that rested": "25P03",
+    "a function of ours is gone": "42883",
 }
 
 
@@ -157,6 +158,48 @@ def test_what_postgresql_refuses_at_the_commit_only_is_kept_as_well(
 ) -> None:
     said = begun(world)
     ordeal = Ordeal(thread, refusing(engine, "53100", how=AT_COMMIT))
+    ordeal.settle(said)
+    assert_kept(world, ordeal)
+
+
+@contextmanager
+def renamed(engine: Engine, what: str, *, to: str, back: str) -> Iterator[None]:
+    """As while somebody tries a migration by hand."""
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE {what} RENAME {to}"))
+    try:
+        yield
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER TABLE {back}"))
+
+
+LEDGER = "tasker_step_execution_batch_received_results"
+TRANSITIONS = "tasker_workflow_step_transitions"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        partial(renamed, what=LEDGER, to="TO away", back=f"away RENAME TO {LEDGER}"),
+        partial(
+            renamed,
+            what=TRANSITIONS,
+            to="COLUMN to_state TO away",
+            back=f"{TRANSITIONS} RENAME COLUMN away TO to_state",
+        ),
+    ],
+    ids=["a table", "a column"],
+)
+def test_a_schema_that_is_not_the_known_one_for_a_while_buries_no_result(
+    world: World,
+    thread: EngineThread,
+    engine: Engine,
+    missing: Callable[..., AbstractContextManager[None]],
+) -> None:
+    """What only ticks with results touch: to a tick without any all looks well."""
+    said = begun(world)
+    ordeal = Ordeal(thread, missing(engine))
     ordeal.settle(said)
     assert_kept(world, ordeal)
 

@@ -12,7 +12,8 @@ from sqlalchemy.pool import NullPool
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.store.connection import is_away, is_cancelled, sql_state, translated
 
-AWAY = ["08006", "25006", "25P03", "25P04", "42501", "53000", "53100", "53200", "53300", "53400"]
+AWAY = ["08006", "25006", "25P03", "25P04", "3F000", "42501", "42703", "42883", "42P01"]
+AWAY += ["53000", "53100", "53200", "53300", "53400"]
 AWAY += ["57P01", "57P02", "57P03", "57P05", "58000", "58030", "58P01", "XX001", "XX002"]
 NOT_AWAY = ["0A000", "22003", "22021", "22P02", "22P05", "23502", "23503", "23505", "23514"]
 NOT_AWAY += ["25001", "40001", "40P01", "42601", "54000", "55P03", "57014", "P0001", "XX000"]
