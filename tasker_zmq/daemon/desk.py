@@ -18,6 +18,7 @@ from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand, ReceivedResult, S
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.telemetry.events import Event, log
+from tasker_zmq.transport.connections import Connection
 from tasker_zmq.transport.loop import Frames, Receiver
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class FrontDesk(Receiver):
         self._clock = clock
         self._send = send
         self._legacy_workers = legacy_workers
-        self._legacy_subscribers = 0
+        self._legacy = False
+        self._legacy_connection: Connection | None = None
         self._subscribers: Counter[bytes] = Counter()
         self._had_room = True
         self.granted: frozenset[bytes] = frozenset()
@@ -92,9 +94,13 @@ class FrontDesk(Receiver):
         else:
             self._send(answer_question(*found, self._snapshot(), by=by))
 
-    def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
+    def subscription(
+        self, topic: bytes, *, subscribed: bool, connection: Connection | None
+    ) -> bool:
         if topic in LEGACY_WISHES:
-            return self._legacy_subscription(subscribed=subscribed)
+            if subscribed:
+                return self._legacy_subscription(connection)
+            return self._legacy_end(connection)
         if topic not in self.granted:
             self._subscribers.pop(topic, None)
             if subscribed:
@@ -109,19 +115,27 @@ class FrontDesk(Receiver):
         """A bare `steps` would also be the beginning of every session's topic."""
         return topics.LEGACY_STEPS_TOPIC if topic in LEGACY_WISHES else topic
 
-    def _legacy_subscription(self, *, subscribed: bool) -> bool:
+    def _legacy_subscription(self, connection: Connection | None) -> bool:
         """At most one: work that is broadcast would be run by every subscriber."""
-        if not subscribed:
-            self._legacy_subscribers = 0
-            self._mailbox.put(SubscriptionSeen(topics.LEGACY_STEPS_TOPIC, subscribed=False))
-            return True
-        if not self._legacy_workers or self._legacy_subscribers:
+        if not self._legacy_workers or self._legacy_is_here():
             log(logger, logging.WARNING, Event.SUBSCRIPTION_REFUSED, topic="steps")
             return False
-        self._legacy_subscribers = 1
+        self._legacy, self._legacy_connection = True, connection
         log(logger, logging.WARNING, Event.LEGACY_WORKER_SEEN, acknowledged=False)
         self._mailbox.put(SubscriptionSeen(topics.LEGACY_STEPS_TOPIC, subscribed=True))
         return True
+
+    def _legacy_end(self, connection: Connection | None) -> bool:
+        """Of the one that was granted it, or of one that was refused: libzmq does not say whose."""
+        if connection != self._legacy_connection and self._legacy_is_here():
+            return False
+        self._legacy, self._legacy_connection = False, None
+        self._mailbox.put(SubscriptionSeen(topics.LEGACY_STEPS_TOPIC, subscribed=False))
+        return True
+
+    def _legacy_is_here(self) -> bool:
+        known = self._legacy_connection
+        return self._legacy and (known is None or known.is_open)
 
     def room(self) -> bool:
         has_room = self._mailbox.room

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import zmq
 
+from tasker_zmq.transport.connections import Connection
 from tasker_zmq.transport.cutting import cut_off
 from tasker_zmq.transport.sockets import DaemonSockets
 
@@ -27,8 +28,10 @@ class Receiver:
     def command(self, frames: Frames) -> None:
         raise NotImplementedError
 
-    def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
-        """Whether to grant it."""
+    def subscription(
+        self, topic: bytes, *, subscribed: bool, connection: Connection | None
+    ) -> bool:
+        """Whether to grant it, or to take it back; `connection` is whose it is, if known."""
         raise NotImplementedError
 
     def narrowed(self, topic: bytes) -> bytes:
@@ -166,7 +169,9 @@ class IoLoop(threading.Thread):
             self._cut[topic] += 1
         elif self._cut[topic] and not subscribed:
             self._cut -= Counter([topic])  # the end of a connection that was granted nothing
-        elif self._receiver.subscription(topic, subscribed=subscribed):
+        elif self._receiver.subscription(
+            topic, subscribed=subscribed, connection=Connection.of(frame)
+        ):
             option = zmq.SUBSCRIBE if subscribed else zmq.UNSUBSCRIBE
             self._sockets.steps.setsockopt(option, self._receiver.narrowed(topic))
 

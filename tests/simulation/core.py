@@ -218,7 +218,7 @@ class Core:
         def arrive() -> None:
             if not self.alive:
                 return
-            granted = self._front.subscription(plane.topic, subscribed=subscribed)
+            granted = self._front.subscription(plane.topic, subscribed=subscribed, connection=None)
             entry = (process, plane)
             if subscribed and granted:
                 self.simulation.watch.heard.add(plane.topic)

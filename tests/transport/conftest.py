@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import zmq
 
+from tasker_zmq.transport.loop import Receiver
 from tasker_zmq.transport.sockets import SocketEndpoints, SocketLimits
 from tests.transport.serving import LIMITS, WAIT_SECONDS, Serving, sockets_at
 
@@ -71,9 +72,12 @@ def serve(
         limits: SocketLimits = LIMITS,
         granted: tuple[bytes, ...] = (),
         at_once: bool = True,
+        receiver: Receiver | None = None,
     ) -> Serving:
         serving = Serving(
-            zmq_context, sockets_at(zmq_context, make_endpoints(transport), limits=limits)
+            zmq_context,
+            sockets_at(zmq_context, make_endpoints(transport), limits=limits),
+            receiver=receiver,
         )
         running.append(serving)
         serving.notebook.granted = frozenset(granted)

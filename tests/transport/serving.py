@@ -9,6 +9,7 @@ from typing import Any
 import zmq
 
 from tasker_zmq.clock import SystemClock
+from tasker_zmq.transport.connections import Connection
 from tasker_zmq.transport.loop import Frames, IoLoop, Receiver
 from tasker_zmq.transport.sockets import DaemonSockets, SocketEndpoints, SocketLimits
 
@@ -51,7 +52,9 @@ class Notebook(Receiver):
     def command(self, frames: Frames) -> None:
         self.commands.put(frames)
 
-    def subscription(self, topic: bytes, *, subscribed: bool) -> bool:
+    def subscription(
+        self, topic: bytes, *, subscribed: bool, connection: Connection | None
+    ) -> bool:
         self.subscriptions.put((topic, subscribed))
         return topic in self.granted
 
@@ -72,10 +75,11 @@ class Serving:
     context: "Context[Socket[bytes]]"
     sockets: DaemonSockets
     notebook: Notebook = field(default_factory=Notebook)
+    receiver: Receiver | None = None  # the notebook unless another is given
     peers: "list[Socket[bytes]]" = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.loop = IoLoop(self.sockets, self.notebook)
+        self.loop = IoLoop(self.sockets, self.receiver or self.notebook)
 
     def start(self) -> None:
         self.loop.start()
