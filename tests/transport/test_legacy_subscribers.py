@@ -8,7 +8,7 @@ from sqlalchemy import create_engine
 
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.mailbox import Mailbox
-from tasker_zmq.daemon.readers import Readers
+from tasker_zmq.daemon.readers import Readers, View
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.limits import WireLimits
@@ -34,12 +34,13 @@ class NotedDesk(FrontDesk):
     def __init__(self) -> None:
         clock = ManualClock()
         nowhere = create_engine("postgresql+psycopg://nobody@localhost/nothing")
+        view = View(clock=clock, snapshot=dict)
         self.mailbox = Mailbox(messages_max=100, bytes_max=1_000)
         self.rulings: SimpleQueue[tuple[bool, bool]] = SimpleQueue()
         super().__init__(
             Lanes(
                 mailbox=self.mailbox,
-                readers=Readers(nowhere, threads=1, core_id="core-1", clock=clock, send=drop),
+                readers=Readers(nowhere, view, threads=1, core_id="core-1", send=drop),
                 snapshot=dict,
             ),
             limits=WireLimits(),
