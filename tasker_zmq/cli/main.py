@@ -78,6 +78,9 @@ SUBCOMMANDS: Final[Mapping[str, Subcommand]] = {
     "doctor": Subcommand(
         "tasker_zmq.cli.doctor:doctor", "Check what is needed, with the fix for what is not."
     ),
+    "cores": Subcommand(
+        "tasker_zmq.cli.cores:cores", "List daemons, their locks, and tasks that are ready."
+    ),
     "analytics": Subcommand(
         "tasker_zmq.cli.analytics:analytics", "Tell how tasks, workers and commands fared."
     ),

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.commands import (
     analysing,
+    claiming,
     controlling,
     deciding,
     diagnosing,
@@ -24,7 +25,7 @@ from tasker_zmq.commands import (
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
 from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import analytics, codec, control, tasks
+from tasker_zmq.protocol import analytics, claims, codec, control, tasks
 from tasker_zmq.protocol import commands as payloads
 from tasker_zmq.protocol import workers as about_workers
 from tasker_zmq.protocol.commands import Peer
@@ -130,6 +131,29 @@ ROUTES: Final[Mapping[str, Route]] = {
     ),
     "PingWorker": Route(
         Lane.ENGINE, about_workers.PingWorker, "WorkerPinged", managing.ping_worker
+    ),
+    "QueryReadyTasks": Route(
+        Lane.OBSERVER, claims.QueryReadyTasks, "ReadyTasks", claiming.query_ready_tasks
+    ),
+    "ClaimReadyTasks": Route(
+        Lane.ENGINE_LATER,
+        claims.ClaimReadyTasks,
+        "TasksClaimed",
+        claiming.claim_ready_tasks,
+        once=True,
+    ),
+    "ReleaseMutex": Route(
+        Lane.ENGINE_LATER,
+        claims.ReleaseMutex,
+        "MutexReleased",
+        claiming.release_mutex,
+        once=True,
+    ),
+    "DiscoverReadyTasks": Route(
+        Lane.ENGINE_LATER,
+        claims.DiscoverReadyTasks,
+        "DiscoveryBegun",
+        claiming.discover_ready_tasks,
     ),
     "HealthCheck": Route(
         Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health, beside=_diagnosis

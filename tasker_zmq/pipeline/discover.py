@@ -8,7 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import BatchId, SessionId
+from tasker_zmq.domain.ids import BatchId, SessionId, TaskId
 from tasker_zmq.domain.states import OPEN_BATCH_STATES
 from tasker_zmq.pipeline import advance
 from tasker_zmq.pipeline.state import CoreState, Sent, Session
@@ -158,16 +158,29 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
     )
 
 
-def _succeed_the_dead(turn: Turn) -> bool:
-    """Claim tasks and batches that nobody living owns; whether there are more of them."""
-    state, tuning = turn.state, turn.tuning
+def claim(turn: Turn, *, at_most: int) -> list[TaskId]:
+    """Claim tasks that nobody living owns; their viable steps are for the caller to find."""
+    state = turn.state
     worker_store.fence(turn.connection, core_id=state.core_id, now=turn.now)
     claimed = step_store.claim(
-        turn.connection, core_id=state.core_id, now=turn.now, at_most=tuning.sweep_tasks_max
+        turn.connection, core_id=state.core_id, now=turn.now, at_most=at_most
     )
     if claimed:
         upcoming = step_store.next_retry(turn.connection, core_id=state.core_id)
         turn.changes.then(lambda: state.set_next_retry(upcoming))
+    return claimed
+
+
+def look_soon(state: CoreState, now: datetime) -> None:
+    """Sweep in the next tick, through all tasks of this core."""
+    state.next_sweep_at = now
+    _restart(state)
+
+
+def _succeed_the_dead(turn: Turn) -> bool:
+    """Claim tasks and batches that nobody living owns; whether there are more of them."""
+    state, tuning = turn.state, turn.tuning
+    claimed = claim(turn, at_most=tuning.sweep_tasks_max)
     taken = batch_store.take_over(
         turn.connection, core_id=state.core_id, now=turn.now, at_most=PAGE
     )
@@ -177,7 +190,7 @@ def _succeed_the_dead(turn: Turn) -> bool:
         log(logger, logging.WARNING, Event.BATCHES_TAKEN_OVER, batches=len(taken), steps=len(held))
     if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
         turn.changes.then(lambda: _restart(state))
-    return claimed == tuning.sweep_tasks_max or len(taken) == PAGE
+    return len(claimed) == tuning.sweep_tasks_max or len(taken) == PAGE
 
 
 def sweep(turn: Turn) -> list[Entry]:

@@ -12,11 +12,12 @@ from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import topics
 from tasker_zmq.store import batches as batch_store
-from tasker_zmq.store import schema
+from tasker_zmq.store import locks, schema
 from tasker_zmq.store import workers as worker_store
 
 PUBLISHED_AFTER = timedelta(milliseconds=250)  # most batches are over sooner: one write less
 PARTITIONS_EVERY = timedelta(days=1)
+PARTITIONS_LOCK, PARTITIONS_LOCK_SECONDS = "partitions", 3_600.0
 LEGACY_CONCURRENCY = 10
 LEGACY_CREDIT = 100
 
@@ -26,12 +27,19 @@ class CoreLostError(TaskerError):
 
 
 def make_partitions(turn: Turn) -> None:
-    """Keep a place in the ledger for every message of the coming weeks; looked after once a day."""
-    made_at = turn.state.partitions_made_at
+    """Keep a place in the ledger for every message of the coming weeks; looked after once a day.
+
+    One of several cores does it: who finds the lock taken has it done by its owner.
+    """
+    state = turn.state
+    made_at = state.partitions_made_at
     if made_at is not None and abs(turn.now - made_at) < PARTITIONS_EVERY:
         return
-    schema.ensure_partitions(turn.connection, turn.now)
-    turn.changes.then(lambda: _partitions_made(turn.state, turn.now))
+    owner = locks.Owner(state.core_id, state.epoch)
+    lasts = PARTITIONS_LOCK_SECONDS
+    if locks.acquire(turn.connection, PARTITIONS_LOCK, owner, seconds=lasts, now=turn.now):
+        schema.ensure_partitions(turn.connection, turn.now)
+    turn.changes.then(lambda: _partitions_made(state, turn.now))
 
 
 def _partitions_made(state: CoreState, now: datetime) -> None:

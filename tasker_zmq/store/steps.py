@@ -332,11 +332,10 @@ def sweep(
     )
 
 
-def claim(connection: Connection, *, core_id: CoreId, now: datetime, at_most: int) -> int:
-    """Own open tasks that nobody living owns; returns how many."""
-    return len(
-        rows(connection, "claim_tasks", {"core_id": core_id, "now": now, "at_most": at_most})
-    )
+def claim(connection: Connection, *, core_id: CoreId, now: datetime, at_most: int) -> list[TaskId]:
+    """Own open tasks that nobody living owns, but for those that this core left to others."""
+    values = {"core_id": core_id, "now": now, "at_most": at_most}
+    return [row.task_id for row in rows(connection, "claim_tasks", values)]
 
 
 def claim_scheduled(

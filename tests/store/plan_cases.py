@@ -177,6 +177,16 @@ CASES: dict[str, Case] = {
             "status": "healthy",
         }
     ),
+    "release_tasks": Case(
+        values={
+            "task_ids": TASK_IDS_OPEN,
+            "core_id": volume.CORE,
+            "reason": "for others",
+            "asked_by": None,
+            "expires_at": NOW,
+            "now": NOW,
+        }
+    ),
     "retries_due": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 50}, rows_max=110),
     "send_batches_again": Case(
         values={

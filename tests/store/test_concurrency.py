@@ -200,13 +200,13 @@ def test_two_cores_that_claim_at_once_get_different_tasks(
         for core in (OTHER, CoreId("core-3")):
             worker_store.start_core(connection, core, {}, now=after, lease_seconds=60)
     with engine.connect() as connection, engine.connect() as another:
-        assert step_store.claim(connection, core_id=OTHER, now=after, at_most=6) == 6
-        assert step_store.claim(another, core_id=CoreId("core-3"), now=after, at_most=6) == 4
+        assert len(step_store.claim(connection, core_id=OTHER, now=after, at_most=6)) == 6
+        assert len(step_store.claim(another, core_id=CoreId("core-3"), now=after, at_most=6)) == 4
         connection.commit()
         another.commit()
         owners = text("SELECT processing_core_id, count(*) FROM tasker_tasks GROUP BY 1 ORDER BY 1")
         assert [tuple(row) for row in connection.execute(owners)] == [("core-2", 6), ("core-3", 4)]
-        assert step_store.claim(another, core_id=OTHER, now=after, at_most=6) == 0
+        assert step_store.claim(another, core_id=OTHER, now=after, at_most=6) == []
 
 
 def test_tasks_of_a_living_core_and_of_the_claiming_one_are_not_claimed(
@@ -221,7 +221,7 @@ def test_tasks_of_a_living_core_and_of_the_claiming_one_are_not_claimed(
             text("UPDATE tasker_tasks SET processing_core_id = NULL WHERE task_id = 3")
         )
         create(connection, [new_task(named, 4, "t4")], core_id=CoreId("forgotten"), now=now)
-        assert step_store.claim(connection, core_id=OTHER, now=now, at_most=10) == 2
+        assert len(step_store.claim(connection, core_id=OTHER, now=now, at_most=10)) == 2
         mine = connection.execute(
             text("SELECT task_id FROM tasker_tasks WHERE processing_core_id = 'core-2' ORDER BY 1")
         )

@@ -1,4 +1,4 @@
-"""`tasker-zmq analytics` on a real database, without any daemon."""
+"""`tasker-zmq analytics` and `cores` on a real database, without any daemon."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from tasker_zmq.protocol.claims import MutexReleased, ReleaseMutex
 from tests.unit.conftest import Seeded
-from tests.unit.shell import tasker
+from tests.unit.shell import OwnDaemon, asked_for, tasker
 
 KINDS = ("tasks", "workers", "load", "compatibility", "commands", "audit", "system")
 
@@ -57,3 +58,25 @@ def test_what_makes_no_question_is_refused_with_what_would() -> None:
     assert result.exit_code == 1
     assert "not filtered by namespace" in result.stderr
     assert tasker("analytics", "tasks", "--last", "0s").exit_code == 2
+
+
+def test_cores_are_listed_with_what_they_own() -> None:
+    result = tasker("cores", "list", "-o", "json")
+    (core,) = json.loads(result.stdout)
+    assert (core["core_id"], core["alive"]) == ("core-1", True)
+    assert (core["tasks_held"], core["sessions"]) == (1, 1)
+    assert "core-1" in tasker("cores", "list").stdout
+    assert json.loads(tasker("cores", "locks", "-o", "json").stdout) == []
+    assert json.loads(tasker("cores", "ready", "-o", "json").stdout) == []
+
+
+def test_a_release_is_told_by_what_came_of_each_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = MutexReleased(core_id="core-1", released=(7,), in_flight=(9,), not_held=())  # type: ignore[arg-type]
+    with OwnDaemon(lambda _c: told) as daemon:
+        monkeypatch.setenv("TASKER_ENDPOINTS_COMMANDS", daemon.endpoint)
+        result = tasker("cores", "release", "7", "9", "--why", "test")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == ["given up: 7", "with a worker: 9"]
+    asked = asked_for(daemon.asked[0], ReleaseMutex)
+    assert (asked.task_ids, asked.why, asked.leave_seconds) == ((7, 9), "test", 30)
+    assert tasker("cores", "release", "7").exit_code == 2

@@ -4,8 +4,12 @@ WITH held AS MATERIALIZED (
     SELECT t.task_id FROM tasker_tasks t
     WHERE t.completed_at IS NULL AND t.processing_core_id IS NULL
       AND t.scheduled_for <= CAST(:now AS timestamptz) AND t.state IN ('pending', 'in_progress')
+      AND NOT EXISTS ( -- what this core itself gave up of late it leaves to others
+          SELECT 1 FROM tasker_ready_task_coordination c
+          WHERE c.task_id = t.task_id AND c.core_id = :core_id
+            AND c.expires_at > CAST(:now AS timestamptz))
     ORDER BY t.scheduled_for, t.task_id LIMIT :at_most
-    FOR NO KEY UPDATE SKIP LOCKED
+    FOR NO KEY UPDATE OF t SKIP LOCKED
 ),
 claimed AS (
     UPDATE tasker_tasks t

@@ -1,6 +1,7 @@
 -- claim_tasks: makes this core the owner of open tasks that nobody living owns. It steps from owner
 -- to owner through the index, so that thousands of tasks of the living cost nothing. Those that
--- were scheduled and that nobody owns are claim_scheduled's.
+-- were scheduled and that nobody owns are claim_scheduled's; what this core itself gave up of late
+-- it leaves to others.
 WITH RECURSIVE owner AS (
     (
         SELECT t.processing_core_id AS core_id FROM tasker_tasks t
@@ -34,8 +35,12 @@ held AS MATERIALIZED (
         SELECT t.task_id FROM tasker_tasks t
         WHERE t.completed_at IS NULL AND t.state IN ('pending', 'in_progress')
           AND t.processing_core_id IS NULL AND t.scheduled_for IS NULL
+          AND NOT EXISTS (
+              SELECT 1 FROM tasker_ready_task_coordination c
+              WHERE c.task_id = t.task_id AND c.core_id = :core_id
+                AND c.expires_at > CAST(:now AS timestamptz))
         ORDER BY (- t.priority), t.task_id LIMIT :at_most
-        FOR NO KEY UPDATE SKIP LOCKED
+        FOR NO KEY UPDATE OF t SKIP LOCKED
     ) nobodys
     LIMIT :at_most
 )

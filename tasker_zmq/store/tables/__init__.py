@@ -7,7 +7,7 @@ from tasker_zmq.store.tables.batches import (
     ReceivedResult,
 )
 from tasker_zmq.store.tables.commands import CommandAudit
-from tasker_zmq.store.tables.cores import CoordinationLock, Core
+from tasker_zmq.store.tables.cores import CoordinationLock, Core, ReleasedClaim
 from tasker_zmq.store.tables.declarative import Base
 from tasker_zmq.store.tables.definitions import NamedStep, NamedTask, NamedTaskStep, Namespace
 from tasker_zmq.store.tables.failures import DeadLetter, DeadLetterStatus
@@ -42,6 +42,7 @@ __all__ = [
     "ReceivedResult",
     "Registration",
     "RegistrationStatus",
+    "ReleasedClaim",
     "StepEdge",
     "StepTransition",
     "Submission",

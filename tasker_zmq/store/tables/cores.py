@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Text, text
+from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -32,6 +32,26 @@ class CoordinationLock(Base):
 
     lock_name: Mapped[str] = mapped_column(Text, primary_key=True)
     owner_core_id: Mapped[str]
+    owner_epoch: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     expires_at: Mapped[datetime]
     acquired_at: Mapped[datetime]
     metadata_: Mapped[dict[str, Any] | None] = mapped_column("metadata", JSONB)
+
+
+class ReleasedClaim(Base):
+    """A core leaves a task to others for a while; transient."""
+
+    __tablename__ = "tasker_ready_task_coordination"
+    __table_args__ = (
+        Index("ix_tasker_ready_task_coordination_expires_at", "expires_at"),
+        {"comment": "Claims that a core gave up, and until when it claims the task no more."},
+    )
+
+    task_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_tasks.task_id", ondelete="CASCADE"), primary_key=True
+    )
+    core_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    reason: Mapped[str]
+    asked_by: Mapped[str | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
