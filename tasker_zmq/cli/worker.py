@@ -20,8 +20,9 @@ _INSISTING: Final = ("flag", "--", "TASKER_")
 @click.option("--name", help="The worker's lasting name  [default: TARGET@HOSTNAME]")
 @click.option(
     "--commands",
-    metavar="ENDPOINT",
-    help="Where the daemon takes commands; it tells the rest  [default: worker.commands]",
+    metavar="ENDPOINT[,...]",
+    help="Where daemons of one database take commands; they tell the rest, and of each other"
+    "  [default: worker.commands]",
 )
 @click.option(
     "--concurrency",

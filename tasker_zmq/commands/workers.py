@@ -170,7 +170,8 @@ def _connection_details(request: RegisterWorker) -> dict[str, Any]:
     """Sessions of one process are known by its instance: at each core it has one."""
     if request.instance is None:
         return request.connection_info
-    return {**request.connection_info, "instance": request.instance}
+    life = {"instance": request.instance, "registrations": request.registrations}
+    return {**request.connection_info, **life}
 
 
 def _agree(offered: tuple[str, ...]) -> str:
@@ -207,6 +208,8 @@ def _adopt(
         registration_id=registration_id,
         session_id=session.session_id,
         core_id=sitting.desk.state.core_id,
+        instance=request.instance,
+        registrations=request.registrations,
     )
     adopted = batch_store.adopt(sitting.connection, uuids, adopter, now=sitting.now)
     held = batch_store.steps_in_flight(sitting.connection, [row.batch_id for row in adopted])

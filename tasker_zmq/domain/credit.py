@@ -16,18 +16,18 @@ def granted_credit(whole: int, granted: int | None) -> int:
 def shares(whole: int, wants: Sequence[int]) -> list[int]:
     """Share `whole` out among cores that want so much each: at least 1 for everyone.
 
-    Who wants little gets it, and the others get equal parts of the rest; so the sum is at most
-    `max(whole, len(wants))`, and it is all of it when the wants come to as much.
+    Who wants little gets it, and the others get equal parts of the rest. What nobody wants is
+    spread over all, for what may come; so the sum is `max(whole, len(wants))`.
     """
     given = [1] * len(wants)
     left = whole - len(wants)
-    while left > 0:
+    while wants and left > 0:
         hungry = [place for place, want in enumerate(wants) if want > given[place]]
-        if not hungry:
-            break
-        part, rest = divmod(left, len(hungry))
-        for order, place in enumerate(hungry):
-            more = min(wants[place] - given[place], part + (order < rest))
+        places = hungry or range(len(wants))
+        part, rest = divmod(left, len(places))
+        for order, place in enumerate(places):
+            most = wants[place] - given[place] if hungry else left
+            more = min(most, part + (order < rest))
             given[place] += more
             left -= more
     return given

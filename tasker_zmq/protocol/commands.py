@@ -121,6 +121,7 @@ class RegisterWorker(msgspec.Struct, frozen=True, kw_only=True):
     former_session_ids: tuple[SessionId, ...] = ()  # of the same process, at cores that are away
     instance: str | None = None  # a name of this process life: the same at every core
     credit: int | None = None  # of its whole credit, what it grants to this core; null: all of it
+    registrations: int = 0  # of this instance so far, this one included
     exclusive: bool | msgspec.UnsetType = msgspec.UNSET  # steps of supported_tasks, and no others
 
 

@@ -282,10 +282,10 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         effect="json wherever logs are collected.",
     ),
     Setting(
-        key="worker.commands", kind=Kind.ENDPOINT, default="tcp://127.0.0.1:5557",
+        key="worker.commands", kind=Kind.ENDPOINTS, default=("tcp://127.0.0.1:5557",),
         fallback_variables=("TASKER_COMMANDS",),
-        description="The endpoints.commands of the daemon that workers and clients talk to.",
-        effect="Change it with endpoints.commands; the other endpoints are told at registration.",
+        description="The endpoints.commands of daemons on one database that a worker serves.",
+        effect="One that lives is enough: it tells of the others. Comma-separated in a variable.",
     ),
     Setting(
         key="worker.concurrency", kind=Kind.WHOLE, default=4, between=(1, 10_000),

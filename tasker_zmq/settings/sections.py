@@ -181,7 +181,7 @@ class LogSettings:
 class WorkerSettings:
     """How a `tasker-worker` runs."""
 
-    commands: str = "tcp://127.0.0.1:5557"
+    commands: tuple[str, ...] = ("tcp://127.0.0.1:5557",)
     concurrency: int = 4
     executor: ExecutorKind = ExecutorKind.THREAD
     drain_seconds: float = 30.0

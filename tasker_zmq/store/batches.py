@@ -218,12 +218,17 @@ class Adopter:
     registration_id: RegistrationId
     session_id: SessionId
     core_id: CoreId
+    instance: str | None  # of its process; of which it is this registration
+    registrations: int
 
 
 def adopt(
     connection: Connection, batch_uuids: Sequence[str], adopter: Adopter, *, now: datetime
 ) -> Sequence[Row]:
-    """Give a worker's batches to its new session; returns them with the session they had."""
+    """Give a worker's batches to its new session; returns them with the session they had.
+
+    Not those that a later registration of the same process has taken: this one was read late.
+    """
     values = {"batch_uuids": list(batch_uuids), **asdict(adopter), "now": now}
     return rows(connection, "adopt_batches", values)
 

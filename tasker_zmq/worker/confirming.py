@@ -1,6 +1,6 @@
 """Steps that must not run twice wait here until the daemon has said that they may start."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,12 +29,17 @@ class UnconfirmedRuns:
         """Keep these back; the question is due at once."""
         self._questions[batch_id] = _Question(runs, due=now, wait_seconds=ASK_SECONDS)
 
-    def due(self, session_id: SessionId, *, now: float) -> list[ConfirmStart]:
+    def due(
+        self, session_of: Callable[[BatchUuid], SessionId | None], *, now: float
+    ) -> list[ConfirmStart]:
         """What is to be asked now; each is due again after a while, and then after twice that."""
         found = []
         for batch_id, question in self._questions.items():
             if question.due <= now:
                 question.due = now + question.wait_seconds
+                session_id = session_of(batch_id)
+                if session_id is None:
+                    continue  # a new session has everything asked again
                 question.wait_seconds = min(question.wait_seconds * 2, ASK_SECONDS_MAX)
                 step_ids = tuple(run.request.step_id for run in question.runs)
                 found.append(

@@ -76,6 +76,7 @@ class ControlLink:
         connect: Callable[[], CommandSocket],
         *,
         url: str,
+        worker_name: str,
         voice: Voice,
         clock: Clock,
         ids: IdMaker,
@@ -85,13 +86,14 @@ class ControlLink:
         self._voice = voice
         self._clock = clock
         self._ids = ids
-        self._source = Peer(type="worker", id=voice.describe().worker_name)
+        self._source = Peer(type="worker", id=worker_name)
         self._limits = WireLimits()
         self.sockets = connect()
         self.phase = Phase.SEEKING
         self.session: WorkerRegistered | None = None
         self.wants_to_write = True
         self._since = clock.monotonic()
+        self.away_since: float | None = self._since  # None: it answers, as far as can be seen
         self._reply_seconds = REPLY_SECONDS
         self._due = self._since
         self._heard = self._since
@@ -145,9 +147,19 @@ class ControlLink:
     def seek(self, now: float, *, reason: str, wait_seconds: float = 0.0) -> None:
         """Begin again on a new connection."""
         self._announce("away", reason=reason)
+        self.away_since = now if self.away_since is None else self.away_since
         self.sockets.close()
         self.sockets = self._connect()
         self._seek_here(now, wait_seconds)
+
+    def register_again(self, now: float) -> None:
+        """Begin another session on this connection."""
+        self._seek_here(now, 0.0)
+
+    def beat_soon(self, now: float) -> None:
+        """There is news for the daemon that must not wait for the next heartbeat."""
+        if self.phase is Phase.REGISTERED:
+            self._due = now
 
     def leave(self, goodbye: WorkerGoodbye) -> bool:
         """Say goodbye; whether it left. `phase` becomes LEFT when it was answered."""
@@ -172,7 +184,9 @@ class ControlLink:
         self.wants_to_write = wait_seconds == 0
 
     def _register(self, now: float) -> None:
-        self.wants_to_write = not self._send("RegisterWorker", self._voice.describe())
+        self.wants_to_write = not (
+            self.sockets.writable and self._send("RegisterWorker", self._voice.describe())
+        )
         if not self.wants_to_write:
             self.phase = Phase.REGISTERING
             self._due = now + self._reply_seconds
@@ -184,6 +198,10 @@ class ControlLink:
             return
         sent = self._ask("WorkerHeartbeat", self._voice.beat(self.session.session_id))
         self.wants_to_write = not sent  # the moment it is back it learns that we are here
+        if sent:
+            self.away_since = None
+        elif self.away_since is None:
+            self.away_since = now
         self._due = now + self.session.heartbeat_interval_seconds
 
     def ask_to_start(self, question: ConfirmStart) -> None:
@@ -227,8 +245,7 @@ class ControlLink:
             case "CancelSteps":
                 return codec.decode_data(command.payload.data, CancelSteps)
             case "Ping":
-                if self.phase is Phase.REGISTERED:
-                    self._due = now  # a heartbeat, at once
+                self.beat_soon(now)
             case _:
                 kind = printable(command.command_type)[:100]
                 log(_log, logging.DEBUG, Event.COMMAND_NOT_EXPECTED, command_type=kind)
@@ -261,6 +278,7 @@ class ControlLink:
             return None
         self.session = codec.decode_data(command.payload.data, WorkerRegistered)
         self.phase = Phase.REGISTERED
+        self.away_since = None
         self.wants_to_write = False
         self._reply_seconds = REPLY_SECONDS
         self._due = now + self.session.heartbeat_interval_seconds

@@ -1,18 +1,18 @@
 """What became of steps: into the outbox, and out over the data plane while somebody listens."""
 
 import logging
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from tasker_zmq.clock import Clock
-from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.protocol import codec, topics
-from tasker_zmq.protocol.commands import ResultsRecorded
+from tasker_zmq.protocol.commands import Recorded, ResultsRecorded
 from tasker_zmq.protocol.messages import PartialResult
 from tasker_zmq.telemetry.events import Event, log
-from tasker_zmq.worker.outbox import Outbox, Report, key_of
-from tasker_zmq.worker.sockets import DataSockets
+from tasker_zmq.worker.corelink import CoreLink, WayOut
+from tasker_zmq.worker.outbox import Outbox, Report, Unrecorded, key_of
 
 IN_VAIN: Final = 3  # sendings of one result
 IN_VAIN_SECONDS: Final = 5.0
@@ -21,26 +21,16 @@ _log = logging.getLogger(__name__)
 
 
 class Results:
-    """The outbox and its way out; results of earlier sessions go out under the present one."""
+    """The outbox and its ways out; a result of an earlier session goes out under the present one.
 
-    def __init__(self, outbox: Outbox, clock: Clock) -> None:
+    `way_out` tells the link over which a batch's results go; None: there is none at the moment.
+    """
+
+    def __init__(self, outbox: Outbox, clock: Clock, way_out: WayOut) -> None:
         self.outbox = outbox
         self._clock = clock
-        self._plane: DataSockets | None = None
-        self._session_id: SessionId | None = None
+        self._way_out = way_out
         self.writable = True
-        self._recorded_at = clock.monotonic()
-
-    def use(self, plane: DataSockets | None, session_id: SessionId) -> None:
-        """From now on, send over `plane` and under this session; None: there is no way out."""
-        self._plane = plane
-        self._session_id = session_id
-        self._recorded_at = self._clock.monotonic()
-        self.outbox.hurry(now=self._clock.monotonic())
-
-    @property
-    def can_publish(self) -> bool:
-        return self._plane is not None and self._plane.wanted(topics.PARTIAL_RESULT)
 
     def keep(self, report: Report) -> None:
         """Send it, again and again, until it is recorded."""
@@ -48,13 +38,14 @@ class Results:
 
     def send_hint(self, progress: PartialResult) -> None:
         """Send it once, if it can be."""
-        self._publish(topics.PARTIAL_RESULT, progress)
+        self._publish(self._way_out(progress.batch_id), topics.PARTIAL_RESULT, progress)
 
-    def forget(self, news: ResultsRecorded) -> None:
+    def forget(self, news: ResultsRecorded, link: CoreLink) -> None:
         """What the daemon has for good need not be sent again."""
-        self._recorded_at = self._clock.monotonic()
-        self.outbox.recorded(news.recorded)
-        for each in news.recorded:
+        link.recorded_at = self._clock.monotonic()
+        recorded = [each for each in news.recorded if not _was_moved(each, news, link)]
+        self.outbox.recorded(recorded)
+        for each in recorded:
             if each.verdict in {"rejected", "unknown_batch"}:
                 told = msgspec.structs.asdict(each)
                 log(_log, logging.WARNING, Event.RESULT_NOT_TAKEN, **told)
@@ -74,32 +65,46 @@ class Results:
             log(_log, logging.INFO, Event.OUTBOX_WRITABLE_AGAIN, unrecorded=len(self.outbox))
         return True
 
-    def send_due(self) -> bool:
-        """Publish what is due; whether it seems to reach nobody, again and again.
+    def send_due(self, links: Iterable[CoreLink]) -> list[CoreLink]:
+        """Publish what is due; returns the links whose results seem to reach nobody.
 
         A connection that only this side takes for open swallows results without a word.
         """
-        if not self.can_publish:
-            return False
+        if not any(each.can_publish for each in links):
+            return []
         now = self._clock.monotonic()
-        in_vain = False
+        in_vain: dict[CoreLink, None] = {}
         for entry in self.outbox.due(now):
-            in_vain |= entry.sent >= IN_VAIN and now - self._recorded_at > IN_VAIN_SECONDS
-            if self._publish(entry.key.message_type, entry.report, resend=entry.sent):
+            link = self._way_out(entry.key.batch_id)
+            if link is not None and _is_in_vain(entry, link, now):
+                in_vain[link] = None
+            if self._publish(link, entry.key.message_type, entry.report, resend=entry.sent):
                 self.outbox.sent(entry.key, now=now)
             else:
                 self.outbox.later(entry.key, now=now)
-        return in_vain
+        return list(in_vain)
 
-    def next_due(self) -> float | None:
+    def next_due(self, links: Iterable[CoreLink]) -> float | None:
         """When `send_due` has something to do; None while nobody listens."""
-        return self.outbox.next_due() if self.can_publish else None
+        return self.outbox.next_due() if any(each.can_publish for each in links) else None
 
-    def _publish(self, topic: str, report: Report, *, resend: int = 0) -> bool:
+    def _publish(
+        self, link: CoreLink | None, topic: str, report: Report, *, resend: int = 0
+    ) -> bool:
         """Whether it left."""
-        if self._plane is None:
+        if link is None or link.plane is None:
             return False
-        report = msgspec.structs.replace(report, session_id=self._session_id)
+        report = msgspec.structs.replace(report, session_id=link.session_id)
         if resend and isinstance(report, PartialResult):
             report = msgspec.structs.replace(report, resend=resend)
-        return self._plane.publish(topic, codec.encode_frame(topics.subscription(topic), report))
+        return link.plane.publish(topic, codec.encode_frame(topics.subscription(topic), report))
+
+
+def _is_in_vain(entry: Unrecorded, link: CoreLink, now: float) -> bool:
+    silent = now - link.recorded_at > IN_VAIN_SECONDS
+    return silent and link.can_publish and entry.sent >= IN_VAIN
+
+
+def _was_moved(entry: Recorded, news: ResultsRecorded, link: CoreLink) -> bool:
+    """Refused because its batch lies elsewhere by now: there it is still wanted."""
+    return entry.verdict == "rejected" and news.session_id != link.session_id

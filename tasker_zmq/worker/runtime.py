@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-import msgspec
 import zmq
 
 from tasker_zmq.clock import Clock, IdMaker
-from tasker_zmq.domain.ids import BatchUuid, SessionId
-from tasker_zmq.protocol import topics
+from tasker_zmq.domain.ids import BatchUuid
 from tasker_zmq.protocol.commands import (
     CancelSteps,
     HeartbeatReceived,
@@ -19,26 +17,23 @@ from tasker_zmq.protocol.commands import (
     ResultsRecorded,
     StartConfirmed,
     WorkerGoodbye,
-    WorkerHeartbeat,
     WorkerRegistered,
 )
-from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import BatchError
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.batches import BatchesInHand, merged
 from tasker_zmq.worker.confirming import UnconfirmedRuns
-from tasker_zmq.worker.control import ControlLink, News, Phase, Voice
+from tasker_zmq.worker.control import News, Phase
+from tasker_zmq.worker.corelink import CoreLink, LinkParts
 from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox, Executor
 from tasker_zmq.worker.intake import understand
+from tasker_zmq.worker.links import Hands, Links
 from tasker_zmq.worker.outbox import Outbox
 from tasker_zmq.worker.results import Results
 from tasker_zmq.worker.runs import Outcome, RunEvent, RunKey, cancelled, runs_of
-from tasker_zmq.worker.sockets import CommandSocket, DataSockets
 
 FLUSH_SECONDS_MAX: Final = 2.0
 GOODBYE_SECONDS_MAX: Final = 1.0
-UNFIT_ENDPOINT_WAIT_SECONDS: Final = 5.0
-UNSEEN_BEATS_MAX: Final = 3  # a subscription takes a moment to arrive
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +52,7 @@ class StopPhase(StrEnum):
 class WorkerParts:
     """What the loop is put together from; `registration` lacks only what is in hand."""
 
-    commands_url: str
+    commands_urls: tuple[str, ...]  # of one core, or of several on one database
     drain_seconds: float
     registration: RegisterWorker
     executor: Executor
@@ -72,25 +67,23 @@ class Worker:
 
     def __init__(self, parts: WorkerParts, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
         self._parts = parts
-        self._context = context
         self._clock = parts.clock
-        self._session: WorkerRegistered | None = None  # the last one
-        self._results = Results(parts.outbox, parts.clock)
+        self._registered = False
         self._unconfirmed = UnconfirmedRuns()
         self._batches = BatchesInHand(parts.registration.worker_name)
         for batch_id in parts.outbox.batch_ids():  # a former process of this name ran them
             self._batches.remember(batch_id)
-        self._plane: DataSockets | None = None
-        self._control = ControlLink(
-            lambda: CommandSocket(context, parts.commands_url),
-            url=parts.commands_url,
-            voice=Voice(describe=self._describe, beat=self._beat),
-            clock=parts.clock,
-            ids=parts.ids,
+        self._links = Links(
+            parts.commands_urls,
+            LinkParts(
+                context=context,
+                worker_name=parts.registration.worker_name,
+                clock=parts.clock,
+                ids=parts.ids,
+            ),
+            Hands(registration=parts.registration, in_hand=self._in_hand),
         )
-        self._limits = WireLimits()
-        self._publication = 0
-        self._unseen = 0  # answers to heartbeats, one after the other
+        self._results = Results(parts.outbox, parts.clock, self._links.owner)
         self._stop_asked = False
         self._stop = StopPhase.SERVING
         self._stop_due = 0.0
@@ -107,9 +100,7 @@ class Worker:
                 self._turn()
         finally:
             self._parts.executor.stop()
-            self._control.close()
-            if self._plane is not None:
-                self._plane.close()
+            self._links.close()
         return self._exit_code
 
     def ask_to_stop(self) -> None:
@@ -120,48 +111,50 @@ class Worker:
     def _turn(self) -> None:
         self._sleep()
         now = self._clock.monotonic()
-        for news in self._control.receive(now):
-            self._hear(news, now)
-        self._read_plane(now)
+        for link in self._links:
+            for news in link.receive(now):
+                self._hear(link, news, now)
+            self._read_plane(link, now)
         for event in self._parts.inbox.take():
             self._report(event)
         self._parts.executor.expire()
-        self._control.turn(self._clock.monotonic())
+        self._links.turn(self._clock.monotonic())
         self._ask_to_start()
         if self._results.settle():
             self._accept_while_writable()
-        if self._results.send_due() and self._control.phase is Phase.REGISTERED:
-            self._control.seek(self._clock.monotonic(), reason="no result is recorded")
+        for link in self._results.send_due(self._links):
+            if link.control.phase is Phase.REGISTERED:
+                link.control.seek(self._clock.monotonic(), reason="no result is recorded")
         if self._stop_asked or self._stop is not StopPhase.SERVING:
             self._go_on_stopping(self._clock.monotonic())
 
-    def _read_plane(self, now: float) -> None:
-        if self._plane is None:
-            return
-        if self._plane.read_subscriptions():
+    def _read_plane(self, link: CoreLink, now: float) -> None:
+        if link.plane is not None and link.plane.read_subscriptions():
             self._parts.outbox.hurry(now=now)
-        for frame in self._plane.batches():
-            self._receive_batch(frame, now)
+        for frame in link.batches():
+            self._receive_batch(link, frame, now)
 
-    def _hear(self, news: News, now: float) -> None:
+    def _hear(self, link: CoreLink, news: News, now: float) -> None:
         match news:
             case WorkerRegistered():
-                self._begin_session(news, now)
+                self._begin_session(link, news, now)
             case HeartbeatReceived():
-                self._compare_subscription(news, now)
+                self._links.note_cores(link, news.cores)
+                link.compare_subscription(news, now, wanted=self._wants_more)
             case ResultsRecorded():
-                self._results.forget(news)
+                self._results.forget(news, link)
             case StartConfirmed():
-                self._start_confirmed(news)
+                if self._links.owner(news.batch_id) is link:
+                    self._start_confirmed(news)
             case CancelSteps():
                 self._cancel(news)
 
     def _sleep(self) -> None:
         """Until something arrives or is due."""
         now = self._clock.monotonic()
-        dues = [self._control.next_due(), self._parts.executor.next_deadline()]
-        dues.append(self._results.next_due())
-        if self._control.phase is Phase.REGISTERED:
+        dues = [self._links.next_due(), self._parts.executor.next_deadline()]
+        dues.append(self._results.next_due(self._links))
+        if any(link.control.phase is Phase.REGISTERED for link in self._links):
             dues.append(self._unconfirmed.next_due())
         if self._stop is not StopPhase.SERVING:
             dues.append(self._stop_due)
@@ -171,74 +164,41 @@ class Worker:
 
     def _watch(self) -> zmq.Poller:
         """A poller on the sockets of the moment; made anew only when they changed."""
-        wanted = (self._control.sockets, self._control.wants_to_write, self._plane)
+        wanted = tuple(
+            (link.control.sockets, link.control.wants_to_write, link.plane) for link in self._links
+        )
         if wanted != self._polled:
             self._polled = wanted
             self._poller = zmq.Poller()
-            flags = zmq.POLLIN | (zmq.POLLOUT if self._control.wants_to_write else 0)
-            self._poller.register(self._control.sockets.socket, flags)
             self._poller.register(self._parts.inbox.fileno(), zmq.POLLIN)
-            if self._plane is not None:
-                self._poller.register(self._plane.steps, zmq.POLLIN)
-                self._poller.register(self._plane.results, zmq.POLLIN)
+            for sockets, wants_to_write, plane in wanted:
+                flags = zmq.POLLIN | (zmq.POLLOUT if wants_to_write else 0)
+                self._poller.register(sockets.socket, flags)
+                if plane is not None:
+                    self._poller.register(plane.steps, zmq.POLLIN)
+                    self._poller.register(plane.results, zmq.POLLIN)
         return self._poller
+
+    @property
+    def wants_to_write(self) -> bool:
+        """Whether something is to be said as soon as there is a connection."""
+        return any(link.control.wants_to_write for link in self._links)
+
+    @property
+    def _wants_more(self) -> bool:
+        return self._stop is StopPhase.SERVING and self._results.writable
 
     def _in_hand(self) -> tuple[InHand, ...]:
         """Open batches, and ended ones of which a result waits: ours until it is recorded."""
         waiting = (InHand(batch_id=batch_id) for batch_id in self._parts.outbox.batch_ids())
         return merged((*self._batches.in_hand(), *waiting))
 
-    def _describe(self) -> RegisterWorker:
-        """What it has in hand now; from here on it takes nothing more by the former session.
-
-        What is not named goes elsewhere: taken all the same, it would run twice.
-        """
-        self._leave_plane()
-        return msgspec.structs.replace(
-            self._parts.registration,
-            former_session_id=self._session.session_id if self._session else None,
-            in_hand=self._in_hand(),
-        )
-
-    def _leave_plane(self) -> None:
-        if self._plane is not None and self._session is not None:
-            self._results.use(None, self._session.session_id)
-            self._plane.close()
-            self._plane = None
-
-    def _beat(self, session_id: SessionId) -> WorkerHeartbeat:
-        return WorkerHeartbeat(
-            session_id=session_id,
-            current_load=self._batches.load,
-            in_hand=self._in_hand(),
-            last_publication=self._publication,
-        )
-
-    def _begin_session(self, session: WorkerRegistered, now: float) -> None:
-        first = self._session is None
-        self._leave_plane()
-        self._session = session
-        self._publication = self._unseen = 0
-        self._limits = WireLimits(
-            result_bytes_max=session.limits.result_bytes_max,
-            nesting_max=session.limits.nesting_max,
-            batch_steps_max=session.limits.batch_steps_max,
-        )
-        try:
-            self._plane = DataSockets(
-                self._context,
-                steps=session.endpoints.steps,
-                results=session.endpoints.results,
-                topic=topics.steps_topic(session.session_id),
-            )
-        except zmq.ZMQError as error:
-            reason = f"its endpoints {session.endpoints} cannot be used: {error}"
-            self._control.seek(now, reason=reason, wait_seconds=UNFIT_ENDPOINT_WAIT_SECONDS)
-            return
-        finally:
-            self._results.use(self._plane, session.session_id)
-        if self._stop is not StopPhase.SERVING or not self._results.writable:
-            self._plane.refuse_more()
+    def _begin_session(self, link: CoreLink, session: WorkerRegistered, now: float) -> None:
+        first, self._registered = not self._registered, True
+        self._links.begin(link, session, now)
+        self._parts.outbox.hurry(now=now)
+        if not self._wants_more:
+            link.accept(more=False)
         self._unconfirmed.ask_again(now=now)
         self._judge_templates(session, now, first=first)
 
@@ -258,39 +218,33 @@ class Worker:
 
     def _accept_while_writable(self) -> None:
         """No new work while its results could not be kept; what is in hand goes on."""
-        if self._plane is not None and self._stop is StopPhase.SERVING:
-            if self._results.writable:
-                self._plane.accept_more()
-            else:
-                self._plane.refuse_more()
+        if self._stop is StopPhase.SERVING:
+            for link in self._links:
+                link.accept(more=self._results.writable)
 
-    def _compare_subscription(self, beat: HeartbeatReceived, now: float) -> None:
-        """A connection that only this side takes for open brings no work: make a new one."""
-        wanted = self._stop is StopPhase.SERVING and self._results.writable
-        self._unseen = self._unseen + 1 if wanted and not beat.subscribed else 0
-        if self._unseen >= UNSEEN_BEATS_MAX and self._control.phase is Phase.REGISTERED:
-            self._control.seek(now, reason="the daemon does not see the subscription to steps")
-
-    def _receive_batch(self, frame: bytes, now: float) -> None:
+    def _receive_batch(self, link: CoreLink, frame: bytes, now: float) -> None:
         worker_id = self._parts.registration.worker_name
-        batch = understand(frame, limits=self._limits, worker_id=worker_id)
+        batch = understand(frame, limits=link.limits, worker_id=worker_id)
         if batch is None:
             return
         if isinstance(batch, BatchError):
+            self._links.own(batch.batch_id, link)
             self._results.keep(batch)
             return
-        self._publication = max(self._publication, batch.publication or 0)
+        link.note_publication(batch.publication)
         if self._batches.knows(batch.batch_id):
             self._parts.outbox.hurry(now=now, batch_id=batch.batch_id)
             told = {"batch_id": batch.batch_id, "delivery": batch.delivery}
             log(_log, logging.INFO, Event.BATCH_KNOWN_ALREADY, **told)
             return
         self._batches.accept(batch, now=now)
+        self._links.own(batch.batch_id, link)
+        link.demand.accept(len(batch.steps), now)
         if self._stop is not StopPhase.SERVING:
             keys = tuple((batch.batch_id, each.step_id) for each in batch.steps)
             self._returned += self._batches.give_back(keys)
             return
-        runs = runs_of(batch, self._limits)
+        runs = runs_of(batch, link.limits)
         if batch.confirm_start and runs:
             self._unconfirmed.hold(batch.batch_id, runs, now=now)
             return
@@ -299,10 +253,11 @@ class Worker:
         self._end_batch(batch.batch_id)
 
     def _ask_to_start(self) -> None:
-        if self._control.phase is Phase.REGISTERED and self._session is not None:
-            now = self._clock.monotonic()
-            for question in self._unconfirmed.due(self._session.session_id, now=now):
-                self._control.ask_to_start(question)
+        now = self._clock.monotonic()
+        for question in self._unconfirmed.due(self._links.session_of, now=now):
+            link = self._links.owner(question.batch_id)
+            if link is not None:
+                link.control.ask_to_start(question)
 
     def _start_confirmed(self, answer: StartConfirmed) -> None:
         may, never = self._unconfirmed.confirm(answer)
@@ -325,7 +280,8 @@ class Worker:
     def _report(self, event: RunEvent) -> None:
         timestamp = self._clock.now().isoformat()
         if not isinstance(event.what, Outcome):
-            if self._results.can_publish:  # a hint: it is not kept
+            link = self._links.owner(event.key[0])
+            if link is not None and link.can_publish:  # a hint: it is not kept
                 progress = self._batches.progress(event.key, event.what, timestamp=timestamp)
                 if progress is not None:
                     self._results.send_hint(progress)
@@ -333,6 +289,7 @@ class Worker:
         result = self._batches.end_step(event.key, event.what, timestamp=timestamp)
         if result is None:
             return
+        self._links.end_step(result.batch_id)
         self._results.keep(result)
         _log_step(event.key, event.what)
         self._end_batch(result.batch_id)
@@ -347,8 +304,8 @@ class Worker:
     def _begin_stop(self, now: float) -> None:
         given = (*self._parts.executor.give_back(), *self._unconfirmed.give_back())
         self._returned += self._batches.give_back(tuple(each.key for each in given))
-        if self._plane is not None:
-            self._plane.refuse_more()
+        for link in self._links:
+            link.accept(more=False)
         self._stop = StopPhase.DRAINING
         self._stop_due = now + self._parts.drain_seconds
         told = {"running": self._batches.load, "given_back": len(given)}
@@ -365,22 +322,30 @@ class Worker:
         if self._stop is StopPhase.FLUSHING and (late or not len(self._parts.outbox)):
             self._say_goodbye(now)
             late = False
-        if self._stop is StopPhase.LEAVING and (late or self._control.phase is Phase.LEFT):
+        if self._stop is StopPhase.LEAVING and (late or not self._are_leaving):
             self._stop = StopPhase.DONE
             log(_log, logging.INFO, Event.WORKER_STOPPED, unrecorded=len(self._parts.outbox))
+
+    @property
+    def _are_leaving(self) -> bool:
+        return any(link.control.phase is Phase.LEAVING for link in self._links)
 
     def _say_goodbye(self, now: float) -> None:
         self._stop = StopPhase.LEAVING
         self._stop_due = now
-        if self._control.session is None:
-            return
-        # What still runs is not named: the daemon takes these steps for never started.
-        goodbye = WorkerGoodbye(
-            session_id=self._control.session.session_id,
-            unfinished=merged(self._returned),
-        )
-        if self._control.leave(goodbye):
-            self._stop_due = now + GOODBYE_SECONDS_MAX
+        for link in self._links:
+            session = link.control.session
+            if session is None:
+                continue
+            # What still runs is not named: the daemon takes these steps for never started.
+            goodbye = WorkerGoodbye(
+                session_id=session.session_id,
+                unfinished=merged(
+                    each for each in self._returned if self._links.owner(each.batch_id) is link
+                ),
+            )
+            if link.control.leave(goodbye):
+                self._stop_due = now + GOODBYE_SECONDS_MAX
 
 
 def _log_step(key: RunKey, outcome: Outcome) -> None:

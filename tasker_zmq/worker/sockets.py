@@ -35,6 +35,11 @@ class CommandSocket:
         self.socket.set(zmq.IMMEDIATE, 1)
         self.socket.connect(url)
 
+    @property
+    def writable(self) -> bool:
+        """Whether there is a connection that takes something."""
+        return bool(self.socket.poll(0, zmq.POLLOUT))
+
     def send(self, frame: bytes) -> bool:
         """Whether the daemon's connection took it."""
         try:

@@ -93,6 +93,7 @@ def run_worker(options: WorkerOptions) -> int:
     executor = options.chosen("worker.executor", pool=loaded.executor)
     exclusive = options.exclusive or bool(loaded.exclusive)
     clock, dice, inbox = SystemClock(), system_dice(), EventInbox()
+    ids = IdMaker(clock, dice)
     metadata = _metadata(concurrency, executor, started_at=clock.now().isoformat())
     registration = RegisterWorker(
         worker_name=options.name or f"{loaded.name}@{metadata.hostname}",
@@ -103,6 +104,7 @@ def run_worker(options: WorkerOptions) -> int:
         metadata=metadata,
         protocol_versions=versions.SPOKEN,
         confirms_start=True,
+        instance=ids.uuid7(),
     )
     choice = ExecutorChoice(
         registry=registry,
@@ -115,14 +117,14 @@ def run_worker(options: WorkerOptions) -> int:
     )
     with _outbox_of(options.outbox, registration.worker_name, dice) as outbox:
         parts = WorkerParts(
-            commands_url=options.settings.worker.commands,
+            commands_urls=options.settings.worker.commands,
             drain_seconds=options.settings.worker.drain_seconds,
             registration=registration,
             executor=EXECUTORS[executor](choice),
             inbox=inbox,
             outbox=outbox,
             clock=clock,
-            ids=IdMaker(clock, dice),
+            ids=ids,
         )
         _log_start(registration, templates, executor=executor, unrecorded=len(outbox))
         return _serve(parts)
@@ -162,8 +164,8 @@ def _worker_of(parts: WorkerParts, context: "zmq.Context[zmq.Socket[bytes]]") ->
         return Worker(parts, context)
     except zmq.ZMQError as error:
         raise UnreachableError(
-            f"'{parts.commands_url}' is no address to connect to ({error}); mend --commands or"
-            " worker.commands, such as tcp://127.0.0.1:5557"
+            f"'{', '.join(parts.commands_urls)}' cannot be connected to ({error}); mend --commands"
+            " or worker.commands, such as tcp://127.0.0.1:5557"
         ) from None
 
 

@@ -20,7 +20,7 @@ from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import ResultsRecorded
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.testing.world import template
-from tasker_zmq.worker import runtime
+from tasker_zmq.worker import corelink
 from tasker_zmq.worker.durable_outbox import OutboxFileError
 from tests.simulation.account import settle_accounts
 from tests.simulation.client import WORKFLOW, Client
@@ -358,8 +358,8 @@ def _step(plan: StepPlan) -> dict[str, object]:
 def simulated_sockets() -> Iterator[None]:
     """The worker's loop makes its sockets by these two names."""
     with (
-        mock.patch.object(runtime, "CommandSocket", command_socket),
-        mock.patch.object(runtime, "DataSockets", data_sockets),
+        mock.patch.object(corelink, "CommandSocket", command_socket),
+        mock.patch.object(corelink, "DataSockets", data_sockets),
     ):
         logging.disable(logging.CRITICAL)
         try:

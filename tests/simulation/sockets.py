@@ -32,6 +32,10 @@ class SimulatedCommands:
         core.receive_command(process.link(self.site), self.identity, frame)
         return True
 
+    @property
+    def writable(self) -> bool:
+        return self._process.connected
+
     def arrive(self, frame: bytes) -> None:
         self._arrived.append(frame)
 

@@ -73,10 +73,6 @@ class _Loop(Worker):
     def unrecorded(self) -> int:
         return len(self._parts.outbox) + self._batches.load
 
-    @property
-    def wants_to_write(self) -> bool:
-        return self._control.wants_to_write
-
 
 class Process:
     """One worker process from its start to its end; raises OutboxFileError where a real one does.
@@ -111,7 +107,7 @@ class Process:
 
     def _make_loop(self, dice: random.Random) -> Loop:
         parts = WorkerParts(
-            commands_url="simulated",
+            commands_urls=("simulated",),
             drain_seconds=DRAIN_SECONDS,
             registration=RegisterWorker(
                 worker_name=self.plan.name,

@@ -45,6 +45,8 @@ CASES: dict[str, Case] = {
             "registration_id": 1,
             "session_id": "new",
             "core_id": volume.CORE,
+            "instance": "life",
+            "registrations": 2,
             "now": NOW,
         }
     ),

@@ -13,18 +13,17 @@ wants = st.lists(st.integers(0, 300), max_size=8)
 def test_no_more_is_given_than_there_is_and_everyone_has_one(whole: int, wanted: list[int]) -> None:
     given_ = shares(whole, wanted)
     assert len(given_) == len(wanted)
-    assert sum(given_) <= max(whole, len(wanted))
+    assert sum(given_) == (max(whole, len(wanted)) if wanted else 0)
     assert all(each >= 1 for each in given_)
 
 
 @given(wholes, wants)
-def test_nobody_gets_more_than_is_wanted_while_nothing_is_held_back_from_others(
+def test_nobody_gets_more_than_is_wanted_while_others_want_more(
     whole: int, wanted: list[int]
 ) -> None:
     given_ = shares(whole, wanted)
-    assert all(each <= max(1, want) for each, want in zip(given_, wanted, strict=True))
     if any(each < want for each, want in zip(given_, wanted, strict=True)):
-        assert sum(given_) == max(whole, len(wanted))
+        assert all(each <= max(1, want) for each, want in zip(given_, wanted, strict=True))
 
 
 @given(wholes, wants)
@@ -35,17 +34,12 @@ def test_who_gets_less_than_wanted_has_as_much_as_anyone(whole: int, wanted: lis
             assert each >= max(given_) - 1
 
 
-@given(wholes, wants, st.randoms())
-def test_shares_depend_on_wants_and_not_on_places(
-    whole: int, wanted: list[int], dice: object
-) -> None:
-    assert sorted(shares(whole, wanted)) == sorted(shares(whole, sorted(wanted)))
-
-
 def test_a_busy_core_gets_what_idle_ones_leave() -> None:
     assert shares(8, [0, 100, 0]) == [1, 6, 1]
     assert shares(8, [100, 100]) == [4, 4]
     assert shares(8, [3, 100]) == [3, 5]
+    assert shares(8, [0, 0, 0]) == [3, 3, 2]
+    assert shares(8, []) == []
     assert shares(2, [100, 100, 100]) == [1, 1, 1]
 
 

@@ -236,7 +236,7 @@ def test_an_unknown_variable_of_ours_is_warned_about_with_the_nearest() -> None:
             " did you mean TASKER_DISPATCH_BATCH_SIZE?"
         ),
     )
-    assert loaded.settings.worker.commands == "tcp://127.0.0.1:9"
+    assert loaded.settings.worker.commands == ("tcp://127.0.0.1:9",)
 
 
 def test_text_of_the_file_is_filled_from_variables() -> None:

@@ -129,12 +129,13 @@ def start_worker(
         clock, inbox = SystemClock(), EventInbox()
         registry = registry_from(**handlers)
         parts = WorkerParts(
-            commands_url=daemon.url,
+            commands_urls=(daemon.url,),
             drain_seconds=drain_seconds,
             registration=RegisterWorker(
                 worker_name="worker-1",
                 handlers=registry.names,
                 metadata=WorkerMetadata(max_concurrent_steps=concurrency),
+                instance="life-1",
             ),
             executor=ThreadExecutor(registry, concurrency=concurrency, inbox=inbox, clock=clock),
             inbox=inbox,

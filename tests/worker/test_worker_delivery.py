@@ -15,8 +15,8 @@ from tasker_zmq.protocol.commands import (
     StartConfirmed,
 )
 from tasker_zmq.worker.confirming import UnconfirmedRuns
+from tasker_zmq.worker.corelink import UNSEEN_BEATS_MAX
 from tasker_zmq.worker.runs import StepRun
-from tasker_zmq.worker.runtime import UNSEEN_BEATS_MAX
 from tests.worker.conftest import RunningWorker
 from tests.worker.fake_daemon import WAIT_MS, FakeDaemon, step_request
 
@@ -158,8 +158,8 @@ def test_the_waits_between_questions_double_up_to_fifteen_seconds() -> None:
     unconfirmed.hold(run.batch_id, (run,), now=0.0)
     now, waits = 0.0, []
     for _ in range(7):
-        assert len(unconfirmed.due(SessionId("s"), now=now)) == 1
-        assert unconfirmed.due(SessionId("s"), now=now) == []
+        assert len(unconfirmed.due(lambda _: SessionId("s"), now=now)) == 1
+        assert unconfirmed.due(lambda _: SessionId("s"), now=now) == []
         due = unconfirmed.next_due()
         assert due is not None
         waits.append(due - now)
