@@ -270,7 +270,7 @@ class Links:
 
     def _open(self, core: CoreAddress, teller: CoreLink) -> None:
         unwanted = core.commands in self._unusable or len(self._links) >= LINKS_MAX
-        if unwanted or not self._believes(core, teller):
+        if unwanted or not means_the_same(core.commands, told_at=teller.url):
             return
         try:
             link = CoreLink(core.commands, self._parts, self, core_id=core.core_id, learned=True)
@@ -284,10 +284,6 @@ class Links:
     def _tell_unfit(self, core_id: str | None, url: str, problem: str) -> None:
         told = {"core": core_id, "commands": url, "problem": problem}
         log(_log, logging.WARNING, Event.CORE_NOT_REACHABLE, **told)
-
-    def _believes(self, core: CoreAddress, teller: CoreLink) -> bool:
-        """An address of this very machine means the same only to who is on it."""
-        return not is_loopback(core.commands) or is_loopback(teller.url)
 
     def _drop(self, link: CoreLink) -> None:
         self._links.remove(link)
@@ -329,3 +325,8 @@ class Links:
             if each.credit != credit:
                 each.credit = credit
                 each.control.beat_soon(now)
+
+
+def means_the_same(commands: str, *, told_at: str) -> bool:
+    """Whether an address leads to where who told it meant: loopback is another on each machine."""
+    return not is_loopback(commands) or is_loopback(told_at)

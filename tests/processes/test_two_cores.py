@@ -37,6 +37,11 @@ def owners(running: RunningDaemon) -> set[str]:
     return {row["processing_core_id"] for row in found}
 
 
+def batch_cores(running: RunningDaemon) -> set[str]:
+    found = running.rows("SELECT DISTINCT core_id FROM tasker_step_execution_batches")
+    return {row["core_id"] for row in found}
+
+
 def test_each_core_runs_what_it_was_asked_for_and_nothing_twice(
     cores: tuple[RunningDaemon, RunningDaemon], witness: Witness
 ) -> None:
@@ -62,6 +67,27 @@ def test_what_a_killed_core_left_behind_is_finished_by_the_other(
     witness.release(pipe)
     await_no_open_tasks(second)
     assert owners(second) <= {"one", "two"}  # what had ended keeps its owner
+    assert_it_held(second)
+
+
+def test_a_worker_takes_what_a_killed_core_sent_it_to_the_other_and_runs_nothing_again(
+    daemon: StartDaemon, worker: StartWorker, witness: Witness
+) -> None:
+    first = daemon(core_id="one", variables=FORGIVING)
+    worker(first, WORKLOAD, variables=witness.variables)
+    second = daemon(core_id="two", variables=FORGIVING)
+    second.await_sessions(1)  # it was told of it by the first
+    pipe = witness.pipe("held")
+    held = submit_many(first, "tests/waiting@1.0.0", [{"pipe": str(pipe)}])[0]
+    witness.await_run(held, "wait_at")
+    first.kill()
+    eventually(lambda: batch_cores(second) == {"two"}, "the worker has brought its batch along")
+    witness.release(pipe)
+    await_no_open_tasks(second)
+    assert witness.runs()[held, "wait_at"] == 1
+    assert (
+        sum(row["losses"] for row in second.rows("SELECT losses FROM tasker_workflow_steps")) == 0
+    )
     assert_it_held(second)
 
 

@@ -124,12 +124,13 @@ def start_worker(
         concurrency: int = 2,
         drain_seconds: float = 0.0,
         outbox: Outbox | None = None,
+        commands_urls: tuple[str, ...] = (),
         **handlers: Callable[..., Any],
     ) -> RunningWorker:
         clock, inbox = SystemClock(), EventInbox()
         registry = registry_from(**handlers)
         parts = WorkerParts(
-            commands_urls=(daemon.url,),
+            commands_urls=commands_urls or (daemon.url,),
             drain_seconds=drain_seconds,
             registration=RegisterWorker(
                 worker_name="worker-1",

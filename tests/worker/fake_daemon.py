@@ -1,7 +1,7 @@
 """A daemon of the tests' own: real sockets, driven step by step from the test's thread."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from tasker_zmq.protocol.commands import (
     WorkerLimits,
     WorkerRegistered,
 )
+from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import (
     BatchCompletion,
@@ -40,6 +41,7 @@ from tasker_zmq.protocol.messages import (
     StepRequest,
 )
 
+WHOLE_CREDIT = 100
 WAIT_MS = 20_000  # a bound, not an expectation: what is awaited comes in milliseconds
 
 Result = PartialResult | BatchCompletion | BatchError
@@ -58,8 +60,15 @@ class FakeDaemon:
     """ROUTER, XPUB and SUB; heartbeats are answered while something else is awaited."""
 
     def __init__(
-        self, context: "zmq.Context[zmq.Socket[bytes]]", *, steps: str, results: str
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        *,
+        steps: str,
+        results: str,
+        core_id: str = "core-1",
     ) -> None:
+        self.core_id = core_id
+        self.cores: tuple[CoreAddress, ...] = ()
         self.router = context.socket(zmq.ROUTER)
         self.steps = context.socket(zmq.XPUB)
         self.results = context.socket(zmq.SUB)
@@ -143,7 +152,8 @@ class FakeDaemon:
         self.worker = asked.identity
         self.sessions += 1
         self.publications = 0
-        self.session_id = SessionId(f"session-{self.sessions}")
+        prefix = "" if self.core_id == "core-1" else f"{self.core_id}-"
+        self.session_id = SessionId(f"{prefix}session-{self.sessions}")
         self.reply(
             asked,
             WorkerRegistered(
@@ -156,10 +166,12 @@ class FakeDaemon:
                     results=endpoint_of(self.results),
                 ),
                 protocol_version="2.0",
-                core_id="core-1",
+                core_id=self.core_id,
+                cores=self.cores,
                 heartbeat_interval_seconds=heartbeat_seconds,
                 next_heartbeat_expected_at="2026-01-01T00:00:00+00:00",
-                credit=100,
+                credit=said.credit or WHOLE_CREDIT,
+                whole_credit=WHOLE_CREDIT,
                 limits=WorkerLimits(
                     result_bytes_max=result_bytes_max, batch_steps_max=100, nesting_max=64
                 ),
@@ -272,21 +284,33 @@ class FakeDaemon:
 
     def answer_goodbyes(self) -> None:
         """At a test's end: let the worker go without delay, whatever else it says."""
-        if self.router.poll(20):
+        if not self.router.closed and self.router.poll(20):
             identity, frame = self.router.recv_multipart()
             command = codec.decode_command(frame, WireLimits())
             if command.command_type == "WorkerGoodbye":
                 answer = HeartbeatReceived(core_id="c", epoch=1, next_heartbeat_expected_at="")
                 self.reply(Asked(identity, command), answer)
 
+    @property
+    def address(self) -> CoreAddress:
+        return CoreAddress(core_id=self.core_id, commands=self.url)
+
+    def await_beat(self, wanted: Callable[[WorkerHeartbeat], bool]) -> WorkerHeartbeat:
+        """Answer heartbeats until one is as wanted."""
+        while True:
+            self._on_heartbeat(self.asked("WorkerHeartbeat"))
+            if wanted(self.heartbeats[-1]):
+                return self.heartbeats[-1]
+
     def _on_heartbeat(self, asked: Asked) -> None:
         self.heartbeats.append(codec.decode_data(asked.command.payload.data, WorkerHeartbeat))
         if self.answers_heartbeats:
             answer = HeartbeatReceived(
-                core_id="core-1",
+                core_id=self.core_id,
                 epoch=1,
                 next_heartbeat_expected_at="",
                 subscribed=self.sees_subscriptions,
+                cores=self.cores,
             )
             self.reply(asked, answer)
 
