@@ -86,7 +86,7 @@ def test_a_workers_records_look_like_a_daemons(folder: Path) -> None:
     [
         (("--concurrency", "0"), "'worker.concurrency' wants a whole number from 1 to 10000"),
         (("--drain-seconds", "soon"), "'worker.drain_seconds' wants a duration"),
-        (("--commands", "5557"), "'worker.commands' wants tcp://HOST:PORT"),
+        (("--commands", "5557"), "'worker.commands' wants a list, each tcp://HOST:PORT"),
         (("--config", "absent.yaml"), "no settings file at absent.yaml, which --config names"),
         (("--executer", "thread"), "Did you mean '--executor'?"),
     ],
