@@ -34,7 +34,7 @@ class SimulatedCommands:
 
     @property
     def writable(self) -> bool:
-        return self._process.connected
+        return self.site.process is not None and self._process.reaches(self.site)
 
     def arrive(self, frame: bytes) -> None:
         self._arrived.append(frame)

@@ -207,7 +207,8 @@ class Process:
     def register_again(self) -> None:
         """Whatever made it do so."""
         if self.alive and not self.paused and isinstance(self.loop, Worker):
-            self.loop._control.seek(self.clock.monotonic(), reason="a storm of registrations")
+            for link in self.loop._links:
+                link.control.seek(self.clock.monotonic(), reason="a storm of registrations")
             self.wake()
 
     def lose_planes(self) -> None:
