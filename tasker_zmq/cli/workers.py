@@ -22,7 +22,15 @@ from tasker_zmq.store import administration
 from tasker_zmq.store.reads import workers as reads
 
 NAMES_SHOWN_MAX: Final = 3
-_COLUMNS: Final = ("worker_name", "status", "load", "last_heartbeat_at", "handlers", "workflows")
+_COLUMNS: Final = (
+    "worker_name",
+    "core_id",
+    "status",
+    "load",
+    "last_heartbeat_at",
+    "handlers",
+    "workflows",
+)
 _SESSION_COLUMNS: Final = ("session_id", "core_id", "status", "load", "last_heartbeat_at")
 _TASK_COLUMNS: Final = ("workflow", "priority", "configuration")
 _PIN_COLUMNS: Final = ("named_task", "handler_class", "task_id", "decided_by", "why", "created_at")
@@ -41,7 +49,11 @@ workers_control.add_to(workers)
 @output_option
 @click.pass_obj
 def list_workers(invocation: Invocation, *, everyone: bool, output: Output) -> None:
-    """List the connected workers: load, last heartbeat, what they can run."""
+    """List the connected workers: load, last heartbeat, what they can run.
+
+    A worker has a line for each daemon that it serves; of what it may hold in all, the load shows
+    what it grants to that one.
+    """
     now = read_clock()
     with reading(invocation) as connection:
         known = reads.listed(connection, now=now)

@@ -36,6 +36,7 @@ from tasker_zmq.store import connection as connections
 from tasker_zmq.store import schema
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.telemetry.events import Event, log
+from tasker_zmq.transport.endpoints import advertised
 from tasker_zmq.transport.loop import IoLoop
 from tasker_zmq.transport.sockets import DaemonSockets, SocketEndpoints, SocketLimits
 
@@ -157,6 +158,8 @@ class Daemon:
         self._stack.callback(self._health.stop)
         self.endpoints["health"] = self._health.endpoint
         self._health.start()
+        host = settings.endpoints.advertise
+        self._told = {name: advertised(each, host) for name, each in self.endpoints.items()}
         return sockets
 
     def _take_name(self, sockets: DaemonSockets) -> CoreState:
@@ -174,7 +177,7 @@ class Daemon:
                 epoch = worker_store.start_core(
                     connection,
                     core_id,
-                    self.endpoints,
+                    self._told,
                     now=now,
                     lease_seconds=lease,
                     predecessor_gone=worker_store.name_is_free(connection, core_id),
@@ -207,7 +210,7 @@ class Daemon:
             state=state,
             tuning=self._tuning,
             environment=settings.environment,
-            endpoints=DataPlane(steps=self.endpoints["steps"], results=self.endpoints["results"]),
+            endpoints=DataPlane(steps=self._told["steps"], results=self._told["results"]),
             make_uuid=make_uuid,
         )
         tick = Tick(

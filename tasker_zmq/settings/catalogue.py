@@ -81,6 +81,12 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         effect="Only for older workers that bind. Comma-separated in a variable.",
     ),
     Setting(
+        key="endpoints.advertise", kind=Kind.NAME, default=None,
+        default_shown="the addresses as they are bound",
+        description="The host under which workers on other machines reach this daemon's sockets.",
+        effect="Set it where the sockets are bound to tcp://0.0.0.0, which is no address to go to.",
+    ),
+    Setting(
         key="endpoints.insecure", kind=Kind.FLAG, default=False,
         description="Allow sockets that others can reach, although there are no keys yet.",
         effect="Only on a network where everyone may run and read the work.",

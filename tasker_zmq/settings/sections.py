@@ -72,6 +72,7 @@ class EndpointSettings:
     commands: str = "tcp://127.0.0.1:5557"
     health: str = "tcp://127.0.0.1:5558"
     results_connect: tuple[str, ...] = ()
+    advertise: str | None = None
     insecure: bool = False
 
 

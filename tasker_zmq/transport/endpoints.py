@@ -57,6 +57,14 @@ def _locked(path: Path) -> IO[str]:
         file.close()
 
 
+def advertised(endpoint: str, host: str | None) -> str:
+    """Where others reach what is bound to `endpoint`, on a machine that they know as `host`."""
+    transport, _, rest = endpoint.partition("://")
+    if host is None or transport != "tcp":
+        return endpoint
+    return f"tcp://{host}:{rest.rpartition(':')[2]}"
+
+
 def bind(socket: "zmq.Socket[bytes]", endpoint: str, *, purpose: str) -> str:
     """Bind and return the endpoint with the port that it really got."""
     try:

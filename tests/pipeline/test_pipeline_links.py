@@ -273,3 +273,38 @@ def test_the_sessions_of_one_process_can_be_told_by_its_instance(make_world: Mak
         "first": "life-1",
         "second": "life-1",
     }
+
+
+def registered(
+    world: World, batch: StepBatch, *, instance: str = "life-1", **more: object
+) -> SimulatedWorker:
+    """Anna's process with this batch in hand."""
+    named = (in_hand(batch),)
+    more = {"instance": instance, "in_hand": named, **more}
+    return world.worker("anna", **more)  # type: ignore[arg-type]
+
+
+def test_a_registration_that_is_read_late_takes_nothing_back(make_world: MakeWorld) -> None:
+    first, second, anna, task = sent_by_the_first(make_world)
+    batch = anna.batch()
+    again = registered(second, batch, registrations=3)
+    again.take(batch)
+    anna.silent = True
+    late = registered(first, batch, registrations=2, former_session_id=anna.session_id)
+    assert first.session(late).holding == {}
+    assert first.steps(task)["a"].losses == 0
+    second.tick(*second.work())
+    assert second.verdicts() == ["applied", "applied"]
+    later = registered(first, batch, registrations=4)
+    assert [row.session_id for row in first.batches()] == [later.session_id]
+
+
+def test_a_process_takes_over_from_its_predecessor_whatever_the_numbers(
+    make_world: MakeWorld,
+) -> None:
+    first, second, anna, task = sent_by_the_first(make_world)
+    batch = anna.batch()
+    registered(second, batch, registrations=7)
+    heir = registered(second, batch, registrations=1, instance="life-2")
+    second.tick(*heir.answers(batch))
+    assert first.states(task) == {"a": "complete"}

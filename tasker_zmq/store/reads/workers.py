@@ -22,7 +22,8 @@ from tasker_zmq.store.tables import (
 def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
     """One row per live session, and the last one of each worker that has none; live ones first.
 
-    `connected` is whether a running daemon has it: what is stored outlives a daemon that is killed.
+    A worker has a session at each core; those of one process have one `instance`. `connected` is
+    whether a running daemon has it: what is stored outlives a daemon that is killed.
     """
     live = Registration.status != RegistrationStatus.DISCONNECTED
     rank = func.row_number().over(
@@ -39,6 +40,7 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
             Registration.session_id,
             Registration.core_id,
             Registration.protocol_version,
+            Registration.connection_details["instance"].astext.label("instance"),
             Registration.handlers,
             Registration.credit,
             Registration.current_load,
@@ -53,7 +55,8 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
         .join(ranked, ranked.c.registration_id == Registration.registration_id)
         .outerjoin(Core, Core.core_id == Registration.core_id)
         .where(live | (ranked.c.rank == 1))
-        .order_by(connected.desc(), Registration.last_heartbeat_at.desc())
+        .order_by(connected.desc(), Worker.worker_name, Registration.core_id)
+        .order_by(Registration.last_heartbeat_at.desc())
     )
     rows = [dict(row) for row in connection.execute(chosen).mappings()]
     tasks = _supported(connection, [row["worker_id"] for row in rows])
