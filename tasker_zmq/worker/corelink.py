@@ -80,6 +80,7 @@ class CoreLink:
         self.demand = Demand()
         self.claim = Claim()
         self.given_up = False  # until its core answers again
+        self.closed = False
         self.recorded_at = parts.clock.monotonic()
         self._context = parts.context
         self._publication = 0
@@ -102,6 +103,11 @@ class CoreLink:
         return self.control.phase is Phase.REGISTERED and self.control.away_since is None
 
     @property
+    def is_in_use(self) -> bool:
+        """Whether its core may send work, now or as soon as it has answered."""
+        return self.session is not None and self.control.away_since is None
+
+    @property
     def claimed(self) -> frozenset[BatchUuid]:
         """The batches named by a registration that may yet be answered."""
         asking = self.control.phase is Phase.REGISTERING
@@ -120,7 +126,8 @@ class CoreLink:
         return self.plane is not None and self.plane.wanted(topics.PARTIAL_RESULT)
 
     def receive(self, now: float) -> list[News]:
-        return self.control.receive(now)
+        """What its core said; a link that was just closed for another one hears nothing more."""
+        return [] if self.closed else self.control.receive(now)
 
     def begin(self, session: WorkerRegistered, now: float) -> None:
         """Connect the sockets of a new session."""
@@ -174,6 +181,7 @@ class CoreLink:
                 self.plane.refuse_more()
 
     def close(self) -> None:
+        self.closed = True
         self.control.close()
         self.leave_plane()
 

@@ -49,7 +49,7 @@ class Links:
         self._orphans = bool(hands.in_hand())
         self._former: tuple[SessionId, ...] = ()  # under which orphans were sent to us
         self._registrations = 0
-        self._unusable: set[str] = set()
+        self._unusable: set[CoreAddress] = set()
         self._regrant_at = 0.0
         self._granted_to: list[CoreLink] = []
         self._links = [CoreLink(url, parts, self) for url in dict.fromkeys(urls)]
@@ -140,8 +140,8 @@ class Links:
     def begin(self, link: CoreLink, session: WorkerRegistered, now: float) -> None:
         """A registration was answered: what nobody was asked for since lies there now."""
         if link.learned and link.core_id not in {None, session.core_id}:
-            self._unusable.add(link.url)
-            self._tell_unfit(link.core_id, link.url, f"'{session.core_id}' answers there")
+            thought = CoreAddress(core_id=link.core_id or "", commands=link.url)
+            self._refuse(thought, f"'{session.core_id}' answers there")
             self._drop(link)
             return
         claim, link.claim = link.claim, Claim()
@@ -269,20 +269,21 @@ class Links:
         return None
 
     def _open(self, core: CoreAddress, teller: CoreLink) -> None:
-        unwanted = core.commands in self._unusable or len(self._links) >= LINKS_MAX
+        unwanted = core in self._unusable or len(self._links) >= LINKS_MAX
         if unwanted or not means_the_same(core.commands, told_at=teller.url):
             return
         try:
             link = CoreLink(core.commands, self._parts, self, core_id=core.core_id, learned=True)
         except zmq.ZMQError as error:
-            self._unusable.add(core.commands)
-            self._tell_unfit(core.core_id, core.commands, str(error))
+            self._refuse(core, str(error))
             return
         self._links.append(link)
         log(_log, logging.INFO, Event.CORE_FOUND, core=core.core_id, commands=core.commands)
 
-    def _tell_unfit(self, core_id: str | None, url: str, problem: str) -> None:
-        told = {"core": core_id, "commands": url, "problem": problem}
+    def _refuse(self, core: CoreAddress, problem: str) -> None:
+        """Say once why there is no link to it."""
+        self._unusable.add(core)
+        told = {"core": core.core_id, "commands": core.commands, "problem": problem}
         log(_log, logging.WARNING, Event.CORE_NOT_REACHABLE, **told)
 
     def _drop(self, link: CoreLink) -> None:
@@ -309,7 +310,7 @@ class Links:
 
     def _regrant(self, now: float) -> None:
         """Share the credit out anew: when cores come or go, and when one could use more."""
-        living = [each for each in self._links if each.is_live]
+        living = [each for each in self._links if each.is_in_use]
         if living == self._granted_to and (
             now < self._regrant_at
             or not any(each.demand.is_hungry(each.credit or 1) for each in living)

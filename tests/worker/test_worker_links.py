@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from tasker_zmq.protocol.commands import RegisterWorker
+from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.worker.links import means_the_same
 from tests.worker.conftest import RunningWorker
 from tests.worker.fake_daemon import WHOLE_CREDIT, FakeDaemon, step_request
@@ -249,6 +250,31 @@ def test_a_stop_says_goodbye_to_each_core_with_what_it_sent(
 
 def in_hand_of(entries: object) -> list[tuple[str, tuple[int, ...]]]:
     return [(each.batch_id, each.step_ids) for each in entries]  # type: ignore[attr-defined]
+
+
+def test_a_link_that_comes_late_replaces_the_one_by_another_address(
+    daemon: FakeDaemon, other: FakeDaemon, start_worker: Start, tmp_path: Path
+) -> None:
+    """It stands before the other one in the list."""
+    late = f"ipc://{tmp_path}/c"
+    running = start_worker(commands_urls=(late, daemon.url), echo=lambda text: text)
+    daemon.register(heartbeat_seconds=BEAT)
+    daemon.router.bind(late)
+    daemon.register(heartbeat_seconds=BEAT, wait_for_subscription=False)
+    daemon.await_beat(lambda beat: beat.session_id == "session-2" and beat.credit is None)
+    assert [each.url for each in running.worker._links] == [late]
+    assert other.heartbeats == []
+
+
+def test_another_core_than_was_named_is_not_served(
+    daemon: FakeDaemon, other: FakeDaemon, start_worker: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    start_worker(echo=lambda text: text)
+    daemon.cores = (daemon.address, CoreAddress(core_id="core-7", commands=other.url))
+    daemon.register(heartbeat_seconds=BEAT)
+    other.register(wait_for_subscription=False)
+    daemon.await_beat(lambda beat: beat.credit is None)
+    assert "core_not_reachable" in caplog.text
 
 
 def test_two_addresses_of_one_core_are_one_link(
