@@ -276,7 +276,8 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
             session.grant(granted, whole=whole)
             state.next_beats_at = None  # the row says so before it is used
         session.last_heard_at = now
-        session.suspect = False
+        if session.suspect:
+            session.suspect, state.quiet_until = False, None
         session.doubted_at = None
         session.load = load
         session.route = asked.route

@@ -7,16 +7,14 @@ A strategy of one's own is a function of the same form under the entry point gro
 import heapq
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from tasker_zmq.domain.supported import PRIORITY
 
 Key = TypeVar("Key", bound=Hashable)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate(Generic[Key]):
+class Candidate(NamedTuple, Generic[Key]):  # thousands are made in a tick: a dataclass takes thrice
     """A session with room: steps in hand, steps at once, and how many more it may be sent.
 
     `priority` is what its worker declared for the named task; `last_turn` rises with each choice of

@@ -9,6 +9,7 @@ from tasker_zmq.domain.fairness import Line, Taken, take_turns
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.selection import Candidate, select
+from tasker_zmq.domain.supported import PRIORITY
 from tasker_zmq.pipeline.requests import Loaded
 from tasker_zmq.pipeline.roster import Able
 from tasker_zmq.pipeline.state import Session
@@ -154,18 +155,22 @@ class Placing:
         return list(found.values())
 
     def _select(self, fit: _Fit, steps: int, given: Mapping[SessionId, int]) -> list[SessionId]:
-        candidates = [
-            Candidate(
-                key=session.session_id,
-                holding=len(session.holding) + given.get(session.session_id, 0),
-                concurrency=session.concurrency,
-                room=room - given.get(session.session_id, 0),
-                priority=fit.able.priority(session),
-                last_turn=session.last_turn,
-            )
-            for session in fit.sessions
-            if (room := session.room) > 0
-        ]
+        priority_of = fit.able.priorities.get
+        candidates = []
+        for session in fit.sessions:
+            session_id, held = session.session_id, given.get(session.session_id, 0)
+            room = session.room - held
+            if room > 0:
+                candidates.append(
+                    Candidate(
+                        session_id,
+                        len(session.holding) + held,
+                        session.concurrency,
+                        room,
+                        priority_of(session_id, PRIORITY),
+                        session.last_turn,
+                    )
+                )
         chosen, problem = select(self._turn.tuning.strategy, candidates, steps)
         if problem is not None:
             log(logger, logging.WARNING, Event.SELECTION_FAILED, problem=problem[:300])

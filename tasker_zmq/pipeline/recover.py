@@ -1,7 +1,7 @@
 """Work that came to nothing by itself: retries that are due, batches out of time, lost sessions."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
@@ -10,7 +10,8 @@ from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_f
 from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
 from tasker_zmq.pipeline.accounts import BatchView, StepView
 from tasker_zmq.pipeline.apply import Applying, Findings, Said, fingerprint
-from tasker_zmq.pipeline.state import LEGACY_SESSION, Session
+from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
+from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.messages import StepError
@@ -195,8 +196,17 @@ def _held(findings: Findings, batch: BatchView) -> list[StepView]:
     ]
 
 
+def _all_quiet(turn: Turn) -> bool:
+    """Whether it is too early for any session to have fallen silent: none need be looked at."""
+    until = turn.state.quiet_until
+    return until is not None and turn.now < until
+
+
 def silent_sessions(turn: Turn) -> list[SessionId]:
     """Sessions of which nothing was heard for too long."""
+    if _all_quiet(turn):
+        return []
+    turn.changes.then(lambda: _look_later(turn.state, turn.tuning))
     limit = timedelta(seconds=turn.tuning.session_dead_seconds)
     silent = [session.session_id for session in _silent(turn, limit)]
     return silent + [each for each in _unanswered(turn) if each not in silent]
@@ -215,8 +225,30 @@ def _unanswered(turn: Turn) -> list[SessionId]:
     ]
 
 
+def _look_later(state: CoreState, tuning: Tuning) -> None:
+    state.quiet_until = next_silence(state, tuning)
+
+
+def next_silence(state: CoreState, tuning: Tuning) -> datetime | None:
+    """When the next session will have been silent for so long that something follows."""
+    suspect, dead = tuning.session_suspect_seconds, tuning.session_dead_seconds
+    moments = [
+        session.last_heard_at + timedelta(seconds=dead if session.suspect else min(suspect, dead))
+        for session in state.sessions.values()
+        if session.session_id != LEGACY_SESSION
+    ]
+    moments += [
+        session.doubted_at + timedelta(seconds=tuning.session_ping_seconds)
+        for session in state.sessions.values()
+        if session.doubted_at is not None
+    ]
+    return min(moments) + timedelta(milliseconds=1) if moments else None
+
+
 def suspect_sessions(turn: Turn) -> list[SessionId]:
     """Sessions that have begun to be silent: alive, perhaps, but to be sent nothing."""
+    if _all_quiet(turn):
+        return []
     limit = timedelta(seconds=turn.tuning.session_suspect_seconds)
     return [
         session.session_id

@@ -28,6 +28,7 @@ class Able:
     _registered: dict[SessionId, "Session"] = field(default_factory=dict)
     _last_resort: dict[SessionId, "Session"] = field(default_factory=dict)
     _choosy: set[SessionId] = field(default_factory=set)
+    priorities: dict[SessionId, int] = field(default_factory=dict)  # where not the usual one
 
     @property
     def sessions(self) -> Collection["Session"]:
@@ -38,11 +39,6 @@ class Able:
     def choosy(self) -> bool:
         """Whether it matters to one of them of which named task a step is."""
         return bool(self._choosy)
-
-    def priority(self, session: "Session") -> int:
-        """What the session said of this named task."""
-        found = None if self.task is None else session.declared.find(self.task)
-        return PRIORITY if found is None else found.priority
 
     def add(self, session: "Session") -> None:
         """Take a session in if it may run such steps."""
@@ -57,11 +53,15 @@ class Able:
         known[session.session_id] = session
         if session.declared.choosy:
             self._choosy.add(session.session_id)
+        found = None if self.task is None else session.declared.find(self.task)
+        if found is not None and found.priority != PRIORITY:
+            self.priorities[session.session_id] = found.priority
 
     def remove(self, session_id: SessionId) -> None:
         self._registered.pop(session_id, None)
         self._last_resort.pop(session_id, None)
         self._choosy.discard(session_id)
+        self.priorities.pop(session_id, None)
 
 
 class Roster(UserDict[SessionId, "Session"]):

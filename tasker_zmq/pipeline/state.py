@@ -196,6 +196,7 @@ class CoreState:
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
     sessions: Roster = field(default_factory=Roster)
+    quiet_until: datetime | None = None  # no session can fall silent before; None: look
     turn: int = 0  # counts the choices of sessions
     turns: Turns = field(default_factory=Turns)  # of namespaces and kinds that wait for room
     subscriptions: dict[bytes, int] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.pipeline.delivery import ping
 from tasker_zmq.pipeline.inbox import Letter, SubscriptionSeen
+from tasker_zmq.pipeline.recover import next_silence
 from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
@@ -69,6 +70,7 @@ def _subscribe(state: CoreState, session_id: SessionId, now: datetime, *, subscr
     if session is not None:
         session.subscribed = subscribed
         session.doubted_at = None if subscribed else now
+        state.quiet_until = None
 
 
 def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
@@ -183,7 +185,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         state.submissions_at,
         state.scheduled_at,
         _next_lease(state, tuning),
-        _next_silence(state, tuning),
+        state.quiet_until or next_silence(state, tuning),
     ]
     moments += [each.due_at for each in state.pings]
     if state.published:
@@ -212,19 +214,3 @@ def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:
     if state.lease_renewed_at is None:
         return None
     return state.lease_renewed_at + timedelta(seconds=tuning.core_lease_seconds / 3)
-
-
-def _next_silence(state: CoreState, tuning: Tuning) -> datetime | None:
-    """When the next session will have been silent for so long that something follows."""
-    suspect, dead = tuning.session_suspect_seconds, tuning.session_dead_seconds
-    moments = [
-        session.last_heard_at + timedelta(seconds=dead if session.suspect else min(suspect, dead))
-        for session in state.sessions.values()
-        if session.session_id != LEGACY_SESSION
-    ]
-    moments += [
-        session.doubted_at + timedelta(seconds=tuning.session_ping_seconds)
-        for session in state.sessions.values()
-        if session.doubted_at is not None
-    ]
-    return min(moments) + timedelta(milliseconds=1) if moments else None
