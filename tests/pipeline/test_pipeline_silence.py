@@ -54,6 +54,21 @@ def test_a_session_silent_for_a_while_gets_no_new_steps_and_is_shown_unhealthy(
     assert world.task(task).state == "complete"
 
 
+def test_one_that_was_heard_again_is_suspected_again_as_soon_as_before(
+    make_world: MakeWorld,
+) -> None:
+    tuning = Tuning(session_suspect_seconds=4.0, session_dead_seconds=60.0)
+    world = make_world(tuning=tuning)
+    anna = world.worker("anna")
+    for _ in range(2):
+        anna.silent = True
+        world.wait(4.5)
+        assert status(world, anna) == "unhealthy"
+        anna.silent = False
+        world.wait(3)
+        assert status(world, anna) == "healthy"
+
+
 def test_a_heartbeat_makes_a_suspect_session_healthy_again(world: World) -> None:
     anna = world.worker("anna")
     anna.silent = True
