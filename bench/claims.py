@@ -220,8 +220,8 @@ def _round(
         own.commit()
     except Exception as error:
         own.rollback()
-        if not connections.is_held_up(error):
-            raise
+        if not (connections.is_held_up(error) or connections.is_cancelled(error)):
+            raise  # neither a lock that was waited for in vain nor a statement that took too long
         with tally.lock:
             tally.blocked += 1
         found = []
