@@ -52,12 +52,12 @@ def workflow_name(
 
 
 def seconds(ctx: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """A callback for a duration like `90s`, `5min` or plain seconds."""
+    """A callback for a duration like `90s`, `5m` or plain seconds."""
     if value is None:
         return None
     found = parse_duration(value, plain=Decimal(1))
     if found is None:
-        wanted = f"wanted a duration such as 30s or 5min, found '{value}'"
+        wanted = f"wanted a duration such as 30s or 5m, found '{value}'"
         raise click.BadParameter(wanted, ctx, parameter)
     return float(found)
 

@@ -32,7 +32,7 @@ def commands() -> None:
 
 @commands.command(name="list")
 @click.option("--type", "command_type", metavar="TYPE", help="Only InitializeTask, Ping, ...")
-@click.option("--since", metavar="TIME", callback=seconds, help="Only of the last 30min, 2h, ...")
+@click.option("--since", metavar="TIME", callback=seconds, help="Only of the last 30m, 2h, ...")
 @click.option("--worker", metavar="NAME", help="Only of this worker, or told to it.")
 @click.option("--task", metavar="ID|KEY", help="Only about this task.")
 @click.option("--outcome", metavar="WORD", help="Only success, timed_out, a refusal's code, ...")
@@ -108,7 +108,7 @@ def show(invocation: Invocation, *, word: str, output: Output) -> None:
 @commands.command()
 @click.option(
     "--since", metavar="TIME", callback=seconds, default="1h", show_default=True,
-    help="Of the last 30min, 2h, ...",
+    help="Of the last 30m, 2h, ...",
 )  # fmt: skip
 @output_option
 @click.pass_obj

@@ -94,7 +94,7 @@ def filter_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--step", metavar="NAME", help="Only of steps with this name."),
         click.option("--fingerprint", help="Only of errors that look alike; see `dlq groups`."),
         click.option(
-            "--since", metavar="TIME", callback=seconds, help="Only of the last 30min, 2h, ..."
+            "--since", metavar="TIME", callback=seconds, help="Only of the last 30m, 2h, ..."
         ),
     )
     decorated: Callable[..., None] = with_chosen

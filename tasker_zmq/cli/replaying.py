@@ -7,7 +7,7 @@ import msgspec
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.database import read_clock, reading
 from tasker_zmq.cli.invocation import Invocation
-from tasker_zmq.commands.router import ROUTES, Lane
+from tasker_zmq.commands.router import ROUTES
 from tasker_zmq.domain.replay import PastCommand, why_never, why_not_same
 from tasker_zmq.errors import NotFoundError, RefusedError
 from tasker_zmq.protocol import codec
@@ -63,7 +63,7 @@ def _past(row: dict[str, Any]) -> PastCommand:
         received_at=row["created_at"],
         has_envelope=row["envelope"] is not None,
         envelope_bytes=row["envelope_bytes"],
-        changes_nothing=route is not None and route.lane in {Lane.READER, Lane.SNAPSHOT},
+        changes_nothing=route is not None and route.asks,
         core_started_at=row["core_started_at"],
         later=row["later"],
     )

@@ -16,6 +16,7 @@ from tasker_zmq.cli.output import (
     print_rows,
     say,
 )
+from tasker_zmq.cli.workers_shutdown import shutdown
 from tasker_zmq.domain.administration import WorkerMode
 from tasker_zmq.errors import NotFoundError
 from tasker_zmq.store import administration
@@ -42,6 +43,9 @@ def workers() -> None:
 
 
 workers_control.add_to(workers)
+
+
+workers.add_command(shutdown)
 
 
 @workers.command(name="list")

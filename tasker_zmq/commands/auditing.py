@@ -36,7 +36,7 @@ from tasker_zmq.commands.pending import (
     PendingCommand,
     PendingCommands,
 )
-from tasker_zmq.commands.router import ROUTES, Lane
+from tasker_zmq.commands.router import ROUTES
 from tasker_zmq.commands.tallies import Counted, Tallies, Tally
 from tasker_zmq.domain.ids import SessionId, StepId
 from tasker_zmq.protocol.commands import Command, InHand
@@ -124,8 +124,7 @@ class Account:
         if self.questions:
             return True
         route = ROUTES.get(kind)
-        asks = route is not None and route.lane in {Lane.READER, Lane.SNAPSHOT}
-        return not asks and kind not in COUNTED
+        return not (route is not None and route.asks) and kind not in COUNTED
 
     def _send(self, noted: Noted) -> Iterator[AuditRow]:
         command = noted.read()

@@ -30,6 +30,7 @@ class Desk:
     make_uuid: UuidMaker
     estimates: Estimates = field(default_factory=Estimates)
     inline: dict[bytes, Identified] = field(default_factory=dict)  # by what came along
+    management: bool = False  # whether people may end workers by commands
 
 
 @dataclass

@@ -16,6 +16,7 @@ from tasker_zmq.commands import (
     controlling,
     deciding,
     diagnosing,
+    ending,
     envelope,
     managing,
     publishing,
@@ -25,7 +26,7 @@ from tasker_zmq.commands import (
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
 from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import analytics, claims, codec, control, tasks
+from tasker_zmq.protocol import analytics, claims, codec, control, management, tasks
 from tasker_zmq.protocol import commands as payloads
 from tasker_zmq.protocol import workers as about_workers
 from tasker_zmq.protocol.commands import Peer
@@ -39,6 +40,7 @@ class Lane(StrEnum):
     READER = "reader"
     OBSERVER = "observer"  # a reader that also knows the moment and the snapshot
     SNAPSHOT = "snapshot"
+    MANAGEMENT = "management"  # at once, by the daemon itself
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Route:
     def chosen(self, command: payloads.Command) -> "Route":
         """The route for this very command."""
         return (self.beside(command) if self.beside else None) or self
+
+    @property
+    def asks(self) -> bool:
+        """Whether it changes nothing."""
+        return self.lane in {Lane.READER, Lane.OBSERVER, Lane.SNAPSHOT}
 
 
 def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates) -> object:
@@ -154,6 +161,16 @@ ROUTES: Final[Mapping[str, Route]] = {
         claims.DiscoverReadyTasks,
         "DiscoveryBegun",
         claiming.discover_ready_tasks,
+    ),
+    "ShutdownWorker": Route(
+        Lane.ENGINE_LATER,
+        management.ShutdownWorker,
+        "WorkerShutdown",
+        ending.shut_down_worker,
+        once=True,
+    ),
+    "SystemManagement": Route(
+        Lane.MANAGEMENT, management.SystemManagement, "SystemManaged", ending.manage_system
     ),
     "HealthCheck": Route(
         Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health, beside=_diagnosis

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from tasker_zmq.clock import Clock, IdMaker, SteadyClock, SystemClock, system_dice
 from tasker_zmq.commands.answering import Answering
 from tasker_zmq.commands.context import Desk
+from tasker_zmq.commands.ending import Management
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.health import HealthThread
@@ -21,6 +22,7 @@ from tasker_zmq.daemon.listener import Listener
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers, View
 from tasker_zmq.daemon.scribe import Audit
+from tasker_zmq.daemon.starting import LEASE_WAIT_STEP_SECONDS, await_database
 from tasker_zmq.daemon.tuning import limits_of, tuning_of
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.errors import TaskerError, UnreachableError
@@ -31,7 +33,7 @@ from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.commands import DataPlane
-from tasker_zmq.settings import Settings, refuse_public_binds
+from tasker_zmq.settings import Settings, may_be_managed, refuse_public_binds
 from tasker_zmq.store import connection as connections
 from tasker_zmq.store import schema
 from tasker_zmq.store import workers as worker_store
@@ -44,8 +46,6 @@ logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 0.05
-LEASE_WAIT_STEP_SECONDS = 0.25
-DATABASE_START_SECONDS_MAX = 30.0
 
 
 class Daemon:
@@ -91,7 +91,8 @@ class Daemon:
         )
         self._stack.callback(reading.dispose)
         self._database = writing
-        self._await_database()
+        seconds = settings.database.connect_timeout_seconds
+        await_database(writing, self._clock, seconds=seconds, stop_asked=lambda: self._stop_asked)
         with connections.translated(), writing.connect() as connection:
             schema.refuse_unknown(connection)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -113,22 +114,6 @@ class Daemon:
             epoch=self._state.epoch,
             **self.endpoints,
         )
-
-    def _await_database(self) -> None:
-        """Wait while the server says that it is starting; whatever else is ill, `connect` tells."""
-        give_up_at = self._clock.monotonic() + DATABASE_START_SECONDS_MAX
-        seconds = self._settings.database.connect_timeout_seconds
-        waits_for = {"waiting_for": "the database to start"}
-        waiting = False
-        while connections.is_starting(self._database, connect_timeout_seconds=seconds):
-            if self._clock.monotonic() > give_up_at:
-                return
-            if not waiting:
-                waiting = True
-                log(logger, logging.INFO, Event.DAEMON_STARTING, **waits_for)
-            time.sleep(LEASE_WAIT_STEP_SECONDS)
-            if self._stop_asked:
-                raise TaskerError("stopped while waiting for the database to start")
 
     def _open_sockets(self) -> DaemonSockets:
         settings = self._settings
@@ -203,7 +188,7 @@ class Daemon:
             if self._stop_asked:
                 raise TaskerError("stopped while waiting for the core's name")
 
-    def _wire(self, sockets: DaemonSockets, reading: Engine) -> None:
+    def _make_tick(self) -> Tick:
         settings, state = self._settings, self._state
         make_uuid = IdMaker(self._clock, self._dice).uuid7
         desk = Desk(
@@ -212,14 +197,18 @@ class Daemon:
             environment=settings.environment,
             endpoints=DataPlane(steps=self._told["steps"], results=self._told["results"]),
             make_uuid=make_uuid,
+            management=may_be_managed(settings),
         )
-        tick = Tick(
+        return Tick(
             state,
             self._tuning,
             answer=Answering(desk),
             make_uuid=make_uuid,
             chance=self._dice.random,
         )
+
+    def _wire(self, sockets: DaemonSockets, reading: Engine) -> None:
+        settings, state, tick = self._settings, self._state, self._make_tick()
         self._mailbox = Mailbox(
             messages_max=settings.limits.inbox_messages_max,
             bytes_max=settings.limits.inbox_bytes_max,
@@ -237,6 +226,7 @@ class Daemon:
                 readers=self._readers,
                 snapshot=self._health_answer,
                 trail=self._audit.trail,
+                management=self._management(),
             ),
             limits=limits_of(settings),
             core_id=settings.core_id,
@@ -262,6 +252,15 @@ class Daemon:
             )
         )
         self._begin()
+
+    def _management(self) -> Management:
+        return Management(
+            allowed=may_be_managed(self._settings),
+            core_id=self._state.core_id,
+            health=self._health_answer,
+            drain=self._state.drain,
+            stop=self.stop,
+        )
 
     def _begin(self) -> None:
         """Start the threads; they are stopped the other way round."""
@@ -342,7 +341,8 @@ class Daemon:
             if age > STALL_SECONDS:
                 answer["status"] = "stalled"
                 answer["reason"] = f"no tick has ended for {age:.0f} s"
-        if self._stop_asked:
+        state: CoreState | None = getattr(self, "_state", None)
+        if self._stop_asked or (state is not None and state.draining):
             answer["status"] = "draining"
         return answer
 

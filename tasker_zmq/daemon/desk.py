@@ -8,6 +8,7 @@ from typing import Any
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question, read
+from tasker_zmq.commands.ending import NOBODY, Management
 from tasker_zmq.commands.envelope import line
 from tasker_zmq.commands.replies import Answerer
 from tasker_zmq.commands.router import Lane
@@ -41,6 +42,7 @@ class Lanes:
     readers: Readers
     snapshot: Callable[[], Mapping[str, Any]]
     trail: AuditTrail | None = None
+    management: Management = NOBODY
 
 
 class FrontDesk(Receiver):
@@ -60,6 +62,7 @@ class FrontDesk(Receiver):
         self._readers = lanes.readers
         self._snapshot = lanes.snapshot
         self._trail = lanes.trail
+        self._management = lanes.management
         self._limits = limits
         self._core_id = core_id
         self._clock = clock
@@ -91,6 +94,8 @@ class FrontDesk(Receiver):
             self._mailbox.put(received)
         elif found[0].lane in {Lane.READER, Lane.OBSERVER}:
             self._readers.ask(*found)
+        elif found[0].lane is Lane.MANAGEMENT:
+            self._send(answer_question(*found, self._management, by=by))
         else:
             self._send(answer_question(*found, self._snapshot(), by=by))
 

@@ -13,6 +13,7 @@ NEVER: Final[Mapping[str, str]] = {
     "WorkerHeartbeat": "a sign of life is true only in its moment",
     "WorkerGoodbye": _OF_A_SESSION,
     "ConfirmStart": _OF_A_SESSION,
+    "SystemManagement": "what was meant for a daemon then may not be meant now",
     "ReportPartialResult": _OF_A_SESSION,
     "ReportBatchCompletion": _OF_A_SESSION,
 }

@@ -69,6 +69,7 @@ class Session:
     confirms_start: bool = False  # it asks before it begins a step that must not run twice
     subscribed: bool = False
     draining: bool = False
+    leaving: bool = False  # it was told to end
     suspect: bool = False  # silent for a while: until it is heard again it is sent nothing
     publication: int = 0
     deaf: bool = False  # it beats, but gets nothing: it must register again
@@ -96,7 +97,7 @@ class Session:
     @property
     def room(self) -> int:
         """How many more steps it may be sent now."""
-        if self.draining or self.suspect or self.deaf or not self.subscribed:
+        if self.draining or self.leaving or self.suspect or self.deaf or not self.subscribed:
             return 0
         return max(0, self.credit - len(self.holding))
 
@@ -258,6 +259,10 @@ class CoreState:
             self.definition(connection, named_task_id)
             known = self._steps[named_task_id, named_step_id]
         return known
+
+    def drain(self) -> None:
+        """Send nothing new, take no new tasks; from any thread."""
+        self.draining = True
 
     def look_for_submissions(self, at: datetime) -> None:
         self.submissions_at = at

@@ -1,12 +1,13 @@
 """Frozen settings from defaults, YAML, environment variables and flags; the only reader of them."""
 
 from tasker_zmq.settings.catalogue import BY_KEY, CATALOGUE, nearest_key
-from tasker_zmq.settings.checks import is_loopback, refuse_public_binds
+from tasker_zmq.settings.checks import is_loopback, may_be_managed, refuse_public_binds
 from tasker_zmq.settings.environment import process_variables
 from tasker_zmq.settings.load import Loaded, load
 from tasker_zmq.settings.sections import (
     AuditLevel,
     AuditSettings,
+    CommandSettings,
     DatabaseSettings,
     DispatchSettings,
     DrainSettings,
@@ -17,6 +18,7 @@ from tasker_zmq.settings.sections import (
     LogFormat,
     LogLevel,
     LogSettings,
+    ManagementMode,
     ReaderSettings,
     RetrySettings,
     Settings,
@@ -32,6 +34,7 @@ __all__ = [
     "CATALOGUE",
     "AuditLevel",
     "AuditSettings",
+    "CommandSettings",
     "DatabaseSettings",
     "DispatchSettings",
     "DrainSettings",
@@ -44,6 +47,7 @@ __all__ = [
     "LogFormat",
     "LogLevel",
     "LogSettings",
+    "ManagementMode",
     "ReaderSettings",
     "RetrySettings",
     "Setting",
@@ -55,6 +59,7 @@ __all__ = [
     "is_loopback",
     "load",
     "mask_password",
+    "may_be_managed",
     "nearest_key",
     "process_variables",
     "refuse_public_binds",

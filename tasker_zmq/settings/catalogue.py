@@ -3,7 +3,13 @@
 import difflib
 from typing import Final
 
-from tasker_zmq.settings.sections import AuditLevel, ExecutorKind, LogFormat, LogLevel
+from tasker_zmq.settings.sections import (
+    AuditLevel,
+    ExecutorKind,
+    LogFormat,
+    LogLevel,
+    ManagementMode,
+)
 from tasker_zmq.settings.setting import Kind, Setting
 
 _MINUTE: Final = 60.0
@@ -270,6 +276,12 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         key="audit.envelope_bytes_max", kind=Kind.BYTES, default=16 * _KIB, between=(0, _MIB),
         description="Commands up to this size are kept to the byte, and can be replayed.",
         effect="0 keeps no contents, if they must not lie in the database a second time.",
+    ),
+    Setting(
+        key="commands.management", kind=Kind.CHOICE, default=ManagementMode.LOCAL,
+        choices=ManagementMode,
+        description="Whether commands may drain and stop this daemon and its workers.",
+        effect="local: if endpoints.commands is loopback or ipc. off leaves it to signals.",
     ),
     Setting(
         key="templates.folder", kind=Kind.PATH, default="config/tasks",

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from tasker_zmq.errors import SettingsError
-from tasker_zmq.settings.sections import Settings
+from tasker_zmq.settings.sections import ManagementMode, Settings
 
 BOUND: Final = ("endpoints.steps", "endpoints.results", "endpoints.commands", "endpoints.health")
 # Lower key, upper key, whether the two may be equal.
@@ -70,6 +70,13 @@ def _public_bind(settings: Settings, key: str) -> str:
         " yet: anyone who can reach it may run and read work; bind"
         f" tcp://127.0.0.1:{port} or ipc://PATH, or give --insecure if everyone there may"
     )
+
+
+def may_be_managed(settings: Settings) -> bool:
+    """Whether commands may end this daemon and its workers."""
+    mode = settings.commands.management
+    local = mode is ManagementMode.LOCAL and is_loopback(settings.endpoints.commands)
+    return mode is ManagementMode.ON or local
 
 
 def is_loopback(endpoint: str) -> bool:

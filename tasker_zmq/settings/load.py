@@ -126,6 +126,7 @@ def _assemble(values: Mapping[str, object]) -> s.Settings:
         drain=s.DrainSettings(**grouped["drain"]),
         readers=s.ReaderSettings(**grouped["readers"]),
         audit=s.AuditSettings(**grouped["audit"]),
+        commands=s.CommandSettings(**grouped["commands"]),
         templates=s.TemplateSettings(**grouped["templates"]),
         log=s.LogSettings(**grouped["log"]),
         worker=s.WorkerSettings(**grouped["worker"]),

@@ -39,6 +39,14 @@ class AuditLevel(StrEnum):
     OFF = "off"
 
 
+class ManagementMode(StrEnum):
+    """Who may end daemons and workers by commands: nobody, who is on this machine, anyone."""
+
+    OFF = "off"
+    LOCAL = "local"
+    ON = "on"
+
+
 def default_data_dir(variables: Mapping[str, str]) -> Path:
     """Where the embedded PostgreSQL lives; by the XDG rules, where a relative path is ignored."""
     share = Path(variables.get("XDG_DATA_HOME", ""))
@@ -164,6 +172,13 @@ class AuditSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CommandSettings:
+    """What commands may do."""
+
+    management: ManagementMode = ManagementMode.LOCAL
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateSettings:
     """Where task templates lie."""
 
@@ -205,6 +220,7 @@ class Settings:
     drain: DrainSettings = field(default_factory=DrainSettings)
     readers: ReaderSettings = field(default_factory=ReaderSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
+    commands: CommandSettings = field(default_factory=CommandSettings)
     templates: TemplateSettings = field(default_factory=TemplateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

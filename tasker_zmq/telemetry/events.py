@@ -26,10 +26,12 @@ class Event(StrEnum):
     CORE_LOST = "core_lost"
     BATCHES_TAKEN_OVER = "batches_taken_over"
     SUBMISSION_REFUSED = "submission_refused"
+    MANAGED = "managed_by_a_person"
     AUDIT_NOT_WRITTEN = "audit_not_written"
     DECIDED_BY_A_PERSON = "decided_by_a_person"
 
     WORKER_STARTING = "worker_starting"
+    WORKER_SHUTDOWN_ASKED = "worker_shutdown_asked"
     WORKER_STOPPING = "worker_stopping"
     WORKER_STOPPED = "worker_stopped"
     DAEMON_AWAY = "daemon_away_still_trying"

@@ -138,7 +138,7 @@ class World:
                 core_id=self.core_id, epoch=epoch, viable=ViableSteps(steps_max=self._steps_max)
             )
             discover.wake(connection, self.state, self.tuning, now=now)
-        desk = Desk(
+        self.desk = Desk(
             state=self.state,
             tuning=self.tuning,
             environment="test",
@@ -150,7 +150,7 @@ class World:
         self.ticking = Tick(
             self.state,
             self.tuning,
-            answer=Answering(desk),
+            answer=Answering(self.desk),
             make_uuid=self._ids.uuid7,
             chance=self._dice.random,
         )

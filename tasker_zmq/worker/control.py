@@ -30,6 +30,7 @@ from tasker_zmq.protocol.commands import (
     WorkerRegistered,
 )
 from tasker_zmq.protocol.limits import WireLimits
+from tasker_zmq.protocol.management import Shutdown
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.runs import printable
 from tasker_zmq.worker.sockets import CommandSocket
@@ -43,7 +44,9 @@ UNKNOWN_SESSION: Final = "unknown_session"
 
 _log = logging.getLogger(__name__)
 
-News = WorkerRegistered | HeartbeatReceived | ResultsRecorded | StartConfirmed | CancelSteps
+News = (
+    WorkerRegistered | HeartbeatReceived | ResultsRecorded | StartConfirmed | CancelSteps | Shutdown
+)
 ANSWERS: Final[Mapping[str, type[StartConfirmed | HeartbeatReceived]]] = {
     "ConfirmStart": StartConfirmed,
     "WorkerHeartbeat": HeartbeatReceived,
@@ -244,12 +247,22 @@ class ControlLink:
                 return codec.decode_data(command.payload.data, ResultsRecorded)
             case "CancelSteps":
                 return codec.decode_data(command.payload.data, CancelSteps)
+            case "Shutdown":
+                return self._on_shutdown(codec.decode_data(command.payload.data, Shutdown))
             case "Ping":
                 self.beat_soon(now)
             case _:
                 kind = printable(command.command_type)[:100]
                 log(_log, logging.DEBUG, Event.COMMAND_NOT_EXPECTED, command_type=kind)
         return None
+
+    def _on_shutdown(self, told: Shutdown) -> Shutdown | None:
+        """Only who holds this very session may be told to end."""
+        if self.session is None or told.session_id != self.session.session_id:
+            return None
+        reason = printable(told.reason)
+        log(_log, logging.WARNING, Event.WORKER_SHUTDOWN_ASKED, reason=reason, **self._fields())
+        return told
 
     def _on_answer(self, command: Command, now: float) -> StartConfirmed | HeartbeatReceived | None:
         asked = self._questions.pop(command.correlation_id or "")

@@ -19,6 +19,7 @@ from tasker_zmq.protocol.commands import (
     WorkerGoodbye,
     WorkerRegistered,
 )
+from tasker_zmq.protocol.management import Shutdown
 from tasker_zmq.protocol.messages import BatchError
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.batches import BatchesInHand, merged
@@ -148,6 +149,8 @@ class Worker:
                     self._start_confirmed(news)
             case CancelSteps():
                 self._cancel(news)
+            case Shutdown():
+                self.ask_to_stop()
 
     def _sleep(self) -> None:
         """Until something arrives or is due."""

@@ -14,7 +14,7 @@ import orjson
 from tasker_zmq.commands.router import ROUTES
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.pipeline import ledger
-from tasker_zmq.protocol import checks, codec, commands, control, tasks
+from tasker_zmq.protocol import checks, codec, commands, control, management, tasks
 from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.protocol.messages import BatchError, StepBatch
@@ -40,6 +40,9 @@ PAYLOADS: Final[Mapping[str, type[Any]]] = {
             tasks.TaskInitialized,
             commands.TemplatesPublished,
             control.Controlled,
+            management.Shutdown,
+            management.SystemManaged,
+            management.WorkerShutdown,
             commands.ErrorData,
         )
     },

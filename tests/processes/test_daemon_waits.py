@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tasker_zmq.clock import SystemClock
-from tasker_zmq.daemon.daemon import DATABASE_START_SECONDS_MAX, Daemon
+from tasker_zmq.daemon.daemon import Daemon
+from tasker_zmq.daemon.starting import DATABASE_START_SECONDS_MAX
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.settings import load
 from tasker_zmq.store import schema

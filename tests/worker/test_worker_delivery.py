@@ -14,6 +14,7 @@ from tasker_zmq.protocol.commands import (
     Ping,
     StartConfirmed,
 )
+from tasker_zmq.protocol.management import Shutdown
 from tasker_zmq.worker.confirming import UnconfirmedRuns
 from tasker_zmq.worker.corelink import UNSEEN_BEATS_MAX
 from tasker_zmq.worker.runs import StepRun
@@ -340,3 +341,19 @@ def test_the_text_backslash_u0000_is_no_nul(daemon: FakeDaemon, start_worker: St
     result = daemon.partial()
     assert bytes(result.output) == b'"\\\\u0000"'
     daemon.record(result, daemon.completion())
+
+
+def test_a_worker_that_is_told_to_end_ends_and_not_by_the_word_of_another_session(
+    daemon: FakeDaemon, start_worker: Start
+) -> None:
+    running = start_worker(echo=lambda text: text)
+    daemon.register(heartbeat_seconds=3_600.0)
+    for session_id in (SessionId("another"), daemon.session_id):
+        assert running.is_alive
+        daemon.tell(daemon.worker, "Shutdown", "Shutdown", Shutdown(session_id=session_id))
+        daemon.tell(daemon.worker, "Ping", "Ping", Ping(session_id=daemon.session_id))
+        if session_id == "another":
+            daemon.asked("WorkerHeartbeat")
+    asked = daemon.asked("WorkerGoodbye")
+    daemon.reply(asked, Ping(session_id=daemon.session_id))
+    assert running.wait() == 0

@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.store.reads.tasks import full_name
 from tasker_zmq.store.tables import (
     Core,
@@ -135,6 +136,14 @@ def _pins(connection: Connection, worker_id: int) -> list[dict[str, Any]]:
         .order_by(WorkerPin.pin_id)
     )
     return [dict(row) for row in connection.execute(chosen).mappings()]
+
+
+def still_open(connection: Connection, session_ids: Sequence[SessionId]) -> list[SessionId]:
+    """Which of these sessions have not ended yet."""
+    chosen = select(Registration.session_id).where(
+        Registration.session_id.in_(session_ids), Registration.unregistered_at.is_(None)
+    )
+    return [SessionId(each) for each in connection.execute(chosen).scalars()]
 
 
 def _supported(connection: Connection, worker_ids: Sequence[int]) -> dict[int, list[str]]:
