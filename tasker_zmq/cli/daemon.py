@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from tasker_zmq.cli.functions import load_functions
 from tasker_zmq.cli.invocation import Invocation
 from tasker_zmq.cli.output import say
 from tasker_zmq.clock import SystemClock
@@ -59,7 +60,7 @@ def daemon(
 
 
 def _serve(settings: Settings, url: str, *, check: bool) -> None:
-    core = Daemon(settings, url)
+    core = Daemon(settings, url, functions=load_functions(settings.call.functions))
     _stop_on_signals(core)
     core.start()
     try:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.commands import (
     analysing,
+    calling,
     claiming,
     controlling,
     deciding,
@@ -41,6 +42,7 @@ class Lane(StrEnum):
     OBSERVER = "observer"  # a reader that also knows the moment and the snapshot
     SNAPSHOT = "snapshot"
     MANAGEMENT = "management"  # at once, by the daemon itself
+    CALL = "call"  # a thread of its own
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "SystemManagement": Route(
         Lane.MANAGEMENT, management.SystemManagement, "SystemManaged", ending.manage_system
     ),
+    "Call": Route(Lane.CALL, management.Call, "Called", calling.call),
     "HealthCheck": Route(
         Lane.SNAPSHOT, payloads.HealthCheck, "Health", questions.health, beside=_diagnosis
     ),

@@ -13,8 +13,10 @@ from sqlalchemy import Engine
 
 from tasker_zmq.clock import Clock, IdMaker, SteadyClock, SystemClock, system_dice
 from tasker_zmq.commands.answering import Answering
+from tasker_zmq.commands.calling import Functions
 from tasker_zmq.commands.context import Desk
 from tasker_zmq.commands.ending import Management
+from tasker_zmq.daemon.calls import Calls
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.engine import EngineParts, EngineThread
 from tasker_zmq.daemon.health import HealthThread
@@ -23,7 +25,7 @@ from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers, View
 from tasker_zmq.daemon.scribe import Audit
 from tasker_zmq.daemon.starting import LEASE_WAIT_STEP_SECONDS, await_database
-from tasker_zmq.daemon.tuning import limits_of, tuning_of
+from tasker_zmq.daemon.tuning import limits_of, sockets_of, tuning_of
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.errors import TaskerError, UnreachableError
 from tasker_zmq.pipeline import discover
@@ -40,7 +42,7 @@ from tasker_zmq.store import workers as worker_store
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.transport.endpoints import advertised
 from tasker_zmq.transport.loop import IoLoop
-from tasker_zmq.transport.sockets import DaemonSockets, SocketEndpoints, SocketLimits
+from tasker_zmq.transport.sockets import DaemonSockets
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +54,12 @@ class Daemon:
     """One core. `start`, then `run` until `stop` is called from a signal handler."""
 
     def __init__(
-        self, settings: Settings, database_url: str, *, clock: Clock | None = None
+        self,
+        settings: Settings,
+        database_url: str,
+        *,
+        clock: Clock | None = None,
+        functions: Functions | None = None,
     ) -> None:
         refuse_public_binds(settings)
         self._settings = settings
@@ -60,6 +67,13 @@ class Daemon:
         self._clock = clock or SteadyClock(SystemClock())
         self._dice = system_dice()
         self._tuning = tuning_of(settings)
+        self._calls = Calls(
+            functions or {},
+            seconds=settings.call.timeout_seconds,
+            core_id=settings.core_id,
+            clock=self._clock,
+            send=self._send_letter,
+        )
         self._stack = ExitStack()
         self._stop_asked = False
         self._snapshot: dict[str, Any] = {"status": "starting", "core_id": settings.core_id}
@@ -117,22 +131,7 @@ class Daemon:
 
     def _open_sockets(self) -> DaemonSockets:
         settings = self._settings
-        sockets = DaemonSockets(
-            self._context,
-            SocketEndpoints(
-                steps=settings.endpoints.steps,
-                results=settings.endpoints.results,
-                commands=settings.endpoints.commands,
-                results_connect=settings.endpoints.results_connect,
-            ),
-            topics=[topics.subscription(topic) for topic in topics.RESULT_TOPICS],
-            limits=SocketLimits(
-                result_bytes_max=settings.limits.result_bytes_max,
-                command_bytes_max=settings.limits.command_bytes_max,
-                step_queue_hwm=settings.limits.step_queue_hwm,
-                result_queue_hwm=settings.limits.result_queue_hwm,
-            ),
-        )
+        sockets = sockets_of(settings, self._context)
         self._stack.callback(sockets.close)
         self.endpoints = {
             "steps": sockets.steps_endpoint,
@@ -227,6 +226,7 @@ class Daemon:
                 snapshot=self._health_answer,
                 trail=self._audit.trail,
                 management=self._management(),
+                call=self._calls.ask,
             ),
             limits=limits_of(settings),
             core_id=settings.core_id,

@@ -10,8 +10,8 @@ from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question, read
 from tasker_zmq.commands.ending import NOBODY, Management
 from tasker_zmq.commands.envelope import line
-from tasker_zmq.commands.replies import Answerer
-from tasker_zmq.commands.router import Lane
+from tasker_zmq.commands.replies import Answerer, Asked
+from tasker_zmq.commands.router import Lane, Route
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
 from tasker_zmq.daemon.trail import AuditTrail
@@ -31,6 +31,10 @@ COMMAND_FRAMES_MIN = 2  # identity and JSON
 COMMAND_FRAMES_MAX = 3  # identity, perhaps an empty delimiter, JSON
 
 
+def _nobody_calls(_route: Route, _asked: Asked) -> None:
+    """Where nothing may be called."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lanes:
     """Where commands are answered: by the engine, by readers, from a snapshot.
@@ -43,6 +47,7 @@ class Lanes:
     snapshot: Callable[[], Mapping[str, Any]]
     trail: AuditTrail | None = None
     management: Management = NOBODY
+    call: Callable[[Route, Asked], None] = _nobody_calls
 
 
 class FrontDesk(Receiver):
@@ -63,6 +68,7 @@ class FrontDesk(Receiver):
         self._snapshot = lanes.snapshot
         self._trail = lanes.trail
         self._management = lanes.management
+        self._call = lanes.call
         self._limits = limits
         self._core_id = core_id
         self._clock = clock
@@ -88,16 +94,22 @@ class FrontDesk(Receiver):
             self._trail.received(received, None if isinstance(found, Letter) else found[1].command)
         if isinstance(found, Letter):
             self._send(found)
-        elif found[0].lane is Lane.ENGINE_LATER:
-            self._mailbox.put(received, later=True, urgency=line(found[1].command))
-        elif found[0].lane is Lane.ENGINE:
-            self._mailbox.put(received)
-        elif found[0].lane in {Lane.READER, Lane.OBSERVER}:
-            self._readers.ask(*found)
-        elif found[0].lane is Lane.MANAGEMENT:
-            self._send(answer_question(*found, self._management, by=by))
         else:
-            self._send(answer_question(*found, self._snapshot(), by=by))
+            self._sort(received, *found, by=by)
+
+    def _sort(self, received: ReceivedCommand, route: Route, asked: Asked, *, by: Answerer) -> None:
+        if route.lane is Lane.ENGINE_LATER:
+            self._mailbox.put(received, later=True, urgency=line(asked.command))
+        elif route.lane is Lane.ENGINE:
+            self._mailbox.put(received)
+        elif route.lane in {Lane.READER, Lane.OBSERVER}:
+            self._readers.ask(route, asked)
+        elif route.lane is Lane.CALL:
+            self._call(route, asked)
+        else:
+            managed = route.lane is Lane.MANAGEMENT
+            at_hand = self._management if managed else self._snapshot()
+            self._send(answer_question(route, asked, at_hand, by=by))
 
     def subscription(
         self, topic: bytes, *, subscribed: bool, connection: Connection | None

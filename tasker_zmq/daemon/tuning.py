@@ -1,10 +1,14 @@
-"""Settings to the numbers that the stages are given."""
+"""Settings to the numbers that the stages are given, and to sockets."""
+
+import zmq
 
 from tasker_zmq.daemon.strategies import strategy_of
 from tasker_zmq.domain.template import Backoff, StepDefaults
 from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.settings import Settings
+from tasker_zmq.transport.sockets import DaemonSockets, SocketEndpoints, SocketLimits
 
 
 def limits_of(settings: Settings) -> WireLimits:
@@ -46,4 +50,24 @@ def tuning_of(settings: Settings) -> Tuning:
         strategy=strategy_of(settings.dispatch.strategy),
         core_lease_seconds=settings.heartbeat.core_lease_seconds,
         step_defaults=defaults_of(settings),
+    )
+
+
+def sockets_of(settings: Settings, context: "zmq.Context[zmq.Socket[bytes]]") -> DaemonSockets:
+    """The sockets of data and commands, bound."""
+    return DaemonSockets(
+        context,
+        SocketEndpoints(
+            steps=settings.endpoints.steps,
+            results=settings.endpoints.results,
+            commands=settings.endpoints.commands,
+            results_connect=settings.endpoints.results_connect,
+        ),
+        topics=[topics.subscription(topic) for topic in topics.RESULT_TOPICS],
+        limits=SocketLimits(
+            result_bytes_max=settings.limits.result_bytes_max,
+            command_bytes_max=settings.limits.command_bytes_max,
+            step_queue_hwm=settings.limits.step_queue_hwm,
+            result_queue_hwm=settings.limits.result_queue_hwm,
+        ),
     )

@@ -1,10 +1,11 @@
-"""Commands about daemons and workers themselves."""
+"""Commands about daemons and workers themselves, and calls of functions that a daemon was given."""
 
 from enum import StrEnum
 
 import msgspec
 
 from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.protocol.commands import NULL
 
 
 class Shutdown(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,3 +52,17 @@ class SystemManaged(msgspec.Struct, frozen=True, kw_only=True):
     action: ManagementAction
     core_id: str
     health: msgspec.Raw
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """Call a function that the daemon's own settings name, with these as keywords."""
+
+    function: str
+    arguments: dict[str, msgspec.Raw] = {}
+
+
+class Called(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to Call: what the function returned."""
+
+    function: str
+    result: msgspec.Raw = NULL

@@ -7,6 +7,7 @@ from tasker_zmq.settings.load import Loaded, load
 from tasker_zmq.settings.sections import (
     AuditLevel,
     AuditSettings,
+    CallSettings,
     CommandSettings,
     DatabaseSettings,
     DispatchSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "CATALOGUE",
     "AuditLevel",
     "AuditSettings",
+    "CallSettings",
     "CommandSettings",
     "DatabaseSettings",
     "DispatchSettings",

@@ -284,6 +284,16 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         effect="local: if endpoints.commands is loopback or ipc. off leaves it to signals.",
     ),
     Setting(
+        key="call.functions", kind=Kind.FUNCTIONS, default=(),
+        description="What the command Call may call: names, each with a module and a function.",
+        effect="Name only what everyone who reaches endpoints.commands may run, on anything.",
+    ),
+    Setting(
+        key="call.timeout_seconds", kind=Kind.SECONDS, default=10.0, between=(0.01, _HOUR),
+        description="How long a called function is waited for; it may run on afterwards.",
+        effect="Raise it for functions that take longer; eight run at a time.",
+    ),
+    Setting(
         key="templates.folder", kind=Kind.PATH, default="config/tasks",
         description="The templates that `workflows validate` and `workflows publish` take when no "
         "path is given.",

@@ -127,6 +127,7 @@ def _assemble(values: Mapping[str, object]) -> s.Settings:
         readers=s.ReaderSettings(**grouped["readers"]),
         audit=s.AuditSettings(**grouped["audit"]),
         commands=s.CommandSettings(**grouped["commands"]),
+        call=s.CallSettings(**grouped["call"]),
         templates=s.TemplateSettings(**grouped["templates"]),
         log=s.LogSettings(**grouped["log"]),
         worker=s.WorkerSettings(**grouped["worker"]),

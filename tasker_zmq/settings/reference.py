@@ -143,4 +143,8 @@ _OTHER_FORMS: Final[dict[Kind, list[dict[str, Any]]]] = {
     Kind.ENDPOINT: [_ENDPOINT],
     Kind.ENDPOINTS: [{"type": ["array", "null"], "items": _ENDPOINT}, {"type": "string"}],
     Kind.DATABASE_URL: [{"type": ["string", "null"]}],
+    Kind.FUNCTIONS: [
+        {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+        {"type": "string"},
+    ],
 }

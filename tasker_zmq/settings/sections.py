@@ -179,6 +179,14 @@ class CommandSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CallSettings:
+    """What Call may call; `functions` are entries like `name=module:function`."""
+
+    functions: tuple[str, ...] = ()
+    timeout_seconds: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemplateSettings:
     """Where task templates lie."""
 
@@ -221,6 +229,7 @@ class Settings:
     readers: ReaderSettings = field(default_factory=ReaderSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     commands: CommandSettings = field(default_factory=CommandSettings)
+    call: CallSettings = field(default_factory=CallSettings)
     templates: TemplateSettings = field(default_factory=TemplateSettings)
     log: LogSettings = field(default_factory=LogSettings)
     worker: WorkerSettings = field(default_factory=WorkerSettings)

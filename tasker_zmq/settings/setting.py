@@ -27,6 +27,7 @@ class Kind(StrEnum):
     ENDPOINT = "endpoint"
     ENDPOINTS = "list of endpoints"
     DATABASE_URL = "database URL"
+    FUNCTIONS = "functions by name"
 
 
 class UnusableValueError(Exception):
@@ -113,6 +114,7 @@ _WANTS: Final[Mapping[Kind, str]] = {
     Kind.PATH: "a path",
     Kind.ENDPOINT: _ENDPOINT_FORMS,
     Kind.ENDPOINTS: f"a list, each {_ENDPOINT_FORMS}",
+    Kind.FUNCTIONS: "a mapping of names to MODULE:FUNCTION; in a variable NAME=MODULE:FUNCTION,...",
     Kind.DATABASE_URL: "postgresql://USER:PASSWORD@HOST:PORT/NAME",
 }
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -120,6 +122,7 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,15}")
 _NUMBER: Final = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,15})?")
 _TCP: Final = re.compile(r"tcp://[^\s;/]+:(\*|[0-9]{1,5})")
 _OTHER_ENDPOINT: Final = re.compile(r"(ipc|inproc)://\S+")
+_FUNCTION: Final = re.compile(r"[A-Za-z_]\w{0,63}=[A-Za-z_][\w.]{0,199}:[A-Za-z_]\w{0,199}")
 _FLAGS: Final[Mapping[str, bool]] = {
     "true": True, "yes": True, "on": True, "1": True,
     "false": False, "no": False, "off": False, "0": False,
@@ -264,6 +267,23 @@ def _database_url(_: Setting, given: object) -> object:
     return given.strip() if scheme in _DATABASE_SCHEMES else _UNFIT
 
 
+def _functions(_: Setting, given: object) -> object:
+    """Entries like `name=module:function`, in the order of their names."""
+    if given is None:
+        return ()
+    if isinstance(given, Mapping):
+        found = [f"{name}={getattr(each, 'value', each)}" for name, each in given.items()]
+    elif isinstance(given, str):
+        found = [each.strip() for each in given.split(",") if each.strip()]
+    elif isinstance(given, list | tuple):
+        found = [str(each) for each in given]
+    else:
+        return _UNFIT
+    fits = all(_FUNCTION.fullmatch(each) for each in found)
+    names = {each.partition("=")[0] for each in found}
+    return tuple(sorted(found)) if fits and len(names) == len(found) else _UNFIT
+
+
 _CONVERSIONS: Final = {
     Kind.NAME: _name,
     Kind.WHOLE: _whole,
@@ -277,4 +297,5 @@ _CONVERSIONS: Final = {
     Kind.ENDPOINT: _endpoint,
     Kind.ENDPOINTS: _endpoints,
     Kind.DATABASE_URL: _database_url,
+    Kind.FUNCTIONS: _functions,
 }

@@ -40,6 +40,7 @@ PAYLOADS: Final[Mapping[str, type[Any]]] = {
             tasks.TaskInitialized,
             commands.TemplatesPublished,
             control.Controlled,
+            management.Called,
             management.Shutdown,
             management.SystemManaged,
             management.WorkerShutdown,

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.processes.conftest import StartDaemon, StartWorker
-from tests.processes.running import RUN, RunningDaemon, eventually, inherited_variables
+from tests.processes.running import RunningDaemon, eventually, inherited_variables
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ SPOKEN = "SELECT direction, command_type, outcome FROM tasker_worker_command_aud
 def tasker(running: RunningDaemon, *arguments: str) -> str:
     """What a real `tasker-zmq` prints."""
     ended = subprocess.run(
-        [sys.executable, "-c", RUN.format(module="main"), *arguments],
+        [sys.executable, "-m", "tasker_zmq.cli.main", *arguments],
         capture_output=True,
         text=True,
         check=True,
