@@ -96,16 +96,34 @@ def again(given: bytes, milliseconds: float) -> int:
     return 0
 
 
+def slowest(number: int) -> int:
+    """The floods that take a decoder longest, by the processor: the best of several tries."""
+    from tests.fuzz.seeds import seeds
+    from tests.fuzz.target import FLOOD, Stopwatch
+
+    watch = Stopwatch()
+    logging.disable()
+    for each in seeds():
+        if FLOOD in each:
+            watch(each)
+    for seconds, name, given in sorted(watch.found, reverse=True)[:number]:
+        say(f"{seconds * 1_000:6.1f} ms  {name:16}  {given[-LINE_SHOWN // 3 :]!r}")
+    return 0
+
+
 def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="make fuzz")
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--milliseconds", type=float, default=MILLISECONDS_MAX)
     parser.add_argument("--input", type=bytes.fromhex, help="look at this one only, in hex")
+    parser.add_argument("--floods", type=int, help="tell the slowest floods, so many of them")
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args(words)
     milliseconds = arguments.milliseconds
     if arguments.input is not None:
         return again(arguments.input, milliseconds)
+    if arguments.floods is not None:
+        return slowest(arguments.floods)
     if arguments.folder is not None:
         fuzz(arguments.folder, seconds=arguments.seconds, milliseconds=milliseconds)
         return 0

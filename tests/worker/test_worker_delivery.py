@@ -118,7 +118,7 @@ def test_a_new_session_asks_again_and_the_old_ones_answer_starts_nothing(
 ) -> None:
     monkeypatch.setattr("tasker_zmq.worker.confirming.ASK_SECONDS", 3_600.0)
     start_worker(count=count)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     daemon.send(step_request(1, "count", {"number": 1}), confirm_start=True)
     asked, _ = daemon.asked_to_start()
     forget_session(daemon)
@@ -218,7 +218,7 @@ def test_a_batch_is_not_run_again_under_a_new_session(
     daemon: FakeDaemon, start_worker: Start, count: Counter
 ) -> None:
     start_worker(count=count)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     daemon.send(step_request(1, "count", {"number": 1}))
     daemon.record(daemon.partial(), daemon.completion())
     forget_session(daemon)
@@ -262,7 +262,7 @@ def test_a_worker_that_hears_nothing_connects_everything_anew(
 ) -> None:
     start_worker(echo=lambda text: text)
     daemon.answers_heartbeats = False
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     for each in doors:
         each.await_connection()
     assert daemon.register().former_session_id == "session-1"
@@ -277,7 +277,7 @@ def test_a_worker_whose_subscription_is_not_seen_connects_everything_anew(
 ) -> None:
     start_worker(echo=lambda text: text)
     daemon.sees_subscriptions = False
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     for each in doors:
         each.await_connection()
     assert daemon.register().former_session_id == "session-1"

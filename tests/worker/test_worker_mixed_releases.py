@@ -84,7 +84,7 @@ def daemon(
 
 def test_steps_are_run_reported_and_recorded(daemon: FakeDaemon, start_worker: Start) -> None:
     running = start_worker(echo=lambda text: text)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     for _ in range(4):  # more answers without `subscribed` than it would take `false` for
         daemon._on_heartbeat(daemon.asked("WorkerHeartbeat"))
     assert daemon.sessions == 1
@@ -133,7 +133,7 @@ def test_what_it_does_not_know_is_passed_over(daemon: FakeDaemon, start_worker: 
 
 def test_an_unknown_session_leads_to_another(daemon: FakeDaemon, start_worker: Start) -> None:
     start_worker(echo=lambda text: text)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     asked = daemon.asked("WorkerHeartbeat")
     daemon.reply(asked, ErrorData(code="unknown_session", message="who are you?", hint="again"))
     daemon.register()
@@ -159,7 +159,7 @@ def test_a_daemon_that_shares_no_version_is_asked_again_and_its_words_are_logged
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasker_zmq.worker.control.REPLY_SECONDS", 0.01)
+    monkeypatch.setattr("tasker_zmq.worker.control.REPLY_SECONDS", 0.3)
     start_worker(echo=lambda text: text)
     told = "the worker speaks 2.0; this daemon speaks 4.0, 3.0"
     refusal = ErrorData(code="unsupported_protocol", message=told)

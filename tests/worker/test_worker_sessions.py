@@ -32,7 +32,7 @@ def test_a_heartbeat_says_what_is_in_hand_and_what_was_seen(
     daemon: FakeDaemon, start_worker: Start, gate: Gate
 ) -> None:
     start_worker(gate=gate)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     daemon.send(step_request(1, "gate"), step_request(2, "gate"))
     assert gate.entered.acquire(timeout=20)
     while not daemon.heartbeats or not daemon.heartbeats[-1].in_hand:
@@ -48,7 +48,7 @@ def test_an_unknown_session_registers_again_and_its_steps_run_on(
     daemon: FakeDaemon, start_worker: Start, gate: Gate
 ) -> None:
     start_worker(gate=gate)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     daemon.send(step_request(1, "gate"))
     assert gate.entered.acquire(timeout=20)
     asked = daemon.asked("WorkerHeartbeat")
@@ -65,7 +65,7 @@ def test_a_new_session_takes_over_batches_whose_results_are_not_recorded(
     daemon: FakeDaemon, start_worker: Start
 ) -> None:
     start_worker(echo=lambda text: text)
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     daemon.send(step_request(1, "echo", {"text": "hello"}))
     first, completion = daemon.partial(), daemon.completion()
     asked = daemon.asked("WorkerHeartbeat")
@@ -82,7 +82,7 @@ def test_unanswered_heartbeats_lead_to_a_new_session(
 ) -> None:
     start_worker(echo=lambda text: text)
     daemon.answers_heartbeats = False
-    daemon.register(heartbeat_seconds=0.02)
+    daemon.register(heartbeat_seconds=0.1)
     daemon.register()
     assert len(daemon.heartbeats) >= 2
     daemon.send(step_request(1, "echo", {"text": "hello"}))
@@ -97,7 +97,7 @@ def test_a_refused_registration_is_tried_again_and_its_reason_logged(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasker_zmq.worker.control.REPLY_SECONDS", 0.01)
+    monkeypatch.setattr("tasker_zmq.worker.control.REPLY_SECONDS", 0.3)
     start_worker(echo=lambda text: text)
     refusal = ErrorData(code="schema", message="the database is old", hint="tasker-zmq db upgrade")
     daemon.reply(daemon.asked("RegisterWorker"), refusal)
