@@ -45,3 +45,13 @@ def test_a_command_that_ends_for_a_lost_core_says_one_line(
     (line,) = [each for each in told.splitlines() if each.startswith("error: ")]
     assert line.startswith("error: core 'core-1' (epoch 1) was taken over by another process, ")
     assert "Traceback" not in told
+
+
+def test_an_engine_that_lost_its_connection_asks_at_once_whether_the_name_is_still_its_own(
+    thread: EngineThread, engine: Engine
+) -> None:
+    thread._run_tick([])
+    thread._drop_connection()  # and with it what told others that this process lives
+    take_name(engine)
+    with pytest.raises(CoreLostError):
+        thread._run_tick([])
