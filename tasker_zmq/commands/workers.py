@@ -283,6 +283,8 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
         session.route = asked.route
         state.beats[session.session_id] = store.Beat(load, now, session.credit)
 
+    if granted < session.credit:
+        sitting.turn.barred.add(session.session_id)  # what this tick sent would go beyond it
     sitting.turn.heard.add(session.session_id)
     delivery.hear(sitting.turn, session, [each.batch_id for each in request.in_hand])
     sitting.changes.then(note)

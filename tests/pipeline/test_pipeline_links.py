@@ -308,3 +308,15 @@ def test_a_process_takes_over_from_its_predecessor_whatever_the_numbers(
     heir = registered(second, batch, registrations=1, instance="life-2")
     second.tick(*heir.answers(batch))
     assert first.states(task) == {"a": "complete"}
+
+
+def test_a_credit_that_is_lowered_counts_in_the_very_tick_in_which_it_comes(world: World) -> None:
+    world.publish(template("single", {"a": Node()}))
+    anna = world.worker("anna", concurrency=5)
+    assert anna.session_id is not None
+    lowered = WorkerHeartbeat(session_id=anna.session_id, credit=1)
+    asked = [world.command("InitializeTask", world.request("single")) for _ in range(8)]
+    world.tick(world.command("WorkerHeartbeat", lowered, route=anna.route), *asked)
+    assert len(world.session(anna).holding) <= world.session(anna).credit == 1
+    world.run()
+    assert len(anna.requests) == 8
