@@ -310,12 +310,5 @@ def kept_for_ever(connection: Any, core_id: Any, epoch: Any, *, now: Any) -> Non
     worker_store.renew_core(connection, core_id, epoch, now=now, lease_seconds=100_000)
 
 
-def whoever_has_it(original: Any) -> Any:
-    def lose(self: Any, *given: Any, **more: Any) -> Any:
-        return original(self, *given, **{**more, "session_id": None})
-
-    return lose
-
-
 def number_one(_: Any) -> Any:
     return lambda *_: 1

@@ -267,10 +267,4 @@ PLANTED: tuple[Planted, ...] = (
         {"core_drain": 0.05},
         SEVERAL,
     ),
-    Planted(
-        "what was taken along is lost with the session it left",
-        swapped(recover.Recovering, "lose", defects.whoever_has_it),
-        {"registrations": 0.15, "slow": 0.5, "core_cut": 0.15},
-        SEVERAL,
-    ),
 )
