@@ -45,6 +45,7 @@ class Site:
     def __init__(self, simulation: "Simulation", number: int) -> None:
         self.simulation = simulation
         self.name = f"core-{number}"
+        self.commands = f"ipc://{self.name}"  # as World tells it
         self.process: Core | None = None
         self.zombies: list[Core] = []
         self.gone = False
@@ -211,13 +212,15 @@ class Cores:
         return self._simulation.dice.choice(serving) if self.several else serving[0]
 
     def home_of(self, worker: str) -> Site:
-        """The core that a worker belongs to: the same one for all processes of its name."""
+        """The core that a worker looks for first: the same one for all processes of its name."""
         if worker not in self._homes:
-            last = worker.rpartition("@")[2]
-            known = next((each for each in self.sites if each.name == last), self.sites[0])
-            far = self.several and known is self.sites[0] and worker != "w1"
-            self._homes[worker] = self._simulation.dice.choice(self.sites) if far else known
+            dice = self._simulation.dice
+            self._homes[worker] = dice.choice(self.sites) if self.several else self.sites[0]
         return self._homes[worker]
+
+    def at(self, url: str) -> Site:
+        """The one whose commands come there."""
+        return next(each for each in self.sites if each.commands == url)
 
     def named(self, endpoint: str) -> Site:
         """The one that has this endpoint."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class LegacyLoop:
     """Answers per step and batch or, with `one_shot`, per batch only."""
 
-    wants_to_write = False
+    can_write = False
 
     def __init__(self, process: Process, *, one_shot: bool) -> None:
         self._process = process

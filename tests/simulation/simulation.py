@@ -6,7 +6,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -90,18 +90,9 @@ class Simulation:
         self.cores.begin()
         self._publish()
         self.client = Client(self)
-        for plan in self._plans():
+        for plan in (*options.workers, *([LEGACY] if options.legacy is not Legacy.NONE else [])):
             self.timeline.at(self.dice.uniform(0.0, 2.0), partial(self._start_process, plan))
         self.timeline.at(1.0, self._change_weather)
-
-    def _plans(self) -> Iterator[WorkerPlan]:
-        """Each core has one worker at least that can do all that registered workers can."""
-        yield from self.options.workers
-        if self.options.legacy is not Legacy.NONE:
-            yield LEGACY
-        first = self.options.workers[0]
-        for site in self.cores.sites[1:]:
-            yield replace(first, name=f"{first.name}@{site.name}")
 
     @property
     def away(self) -> bool:

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 class SimulatedCommands:
     """A DEALER; `identity` is what the core's ROUTER calls this connection."""
 
-    def __init__(self, process: "Process") -> None:
+    def __init__(self, process: "Process", site: "Site") -> None:
         self._process = process
         self._arrived: deque[bytes] = deque()
         self.socket = None
-        self.site = process.choose_site()
+        self.site = site
         self.identity = process.simulation.new_identity(process.name)
         process.commands[self.identity] = self
 
     def send(self, frame: bytes) -> bool:
         process, core = self._process, self.site.process
-        if core is None or not process.reaches(self.site):
+        if core is None or not self.writable:
             return False
         core.receive_command(process.link(self.site), self.identity, frame)
         return True
@@ -138,9 +138,9 @@ class SimulatedPlane:
             core.receive_subscription(self._process, self, subscribed=subscribed)
 
 
-def command_socket(process: Any, _url: str) -> SimulatedCommands:
+def command_socket(process: Any, url: str) -> SimulatedCommands:
     """In the place of the worker's CommandSocket."""
-    return SimulatedCommands(process)
+    return SimulatedCommands(process, process.simulation.cores.at(url))
 
 
 def data_sockets(process: Any, *, steps: str, results: str, topic: bytes) -> SimulatedPlane:

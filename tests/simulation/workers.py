@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from tests.simulation.simulation import Simulation
 
 RECONNECT_SECONDS = (0.05, 0.5)
-FAIL_OVER_SECONDS = (0.5, 4.0)
-RETURN_SECONDS = 10.0
 WAKE_SECONDS_MIN = 0.001
 DRAIN_SECONDS = 3.0
 
@@ -45,8 +43,8 @@ class Loop(Protocol):
         """How many steps and results it has in hand."""
 
     @property
-    def wants_to_write(self) -> bool:
-        """It has something to send, and waits for a connection."""
+    def can_write(self) -> bool:
+        """It has something to send, and a connection for it."""
 
 
 class _Loop(Worker):
@@ -73,6 +71,11 @@ class _Loop(Worker):
     def unrecorded(self) -> int:
         return len(self._parts.outbox) + self._batches.load
 
+    @property
+    def can_write(self) -> bool:
+        controls = [link.control for link in self._links]
+        return any(each.wants_to_write and each.sockets.writable for each in controls)
+
 
 class Process:
     """One worker process from its start to its end; raises OutboxFileError where a real one does.
@@ -94,8 +97,6 @@ class Process:
         self.alive = True
         self._connected: set[Site] = set()
         self._links: dict[Site, Link] = {}
-        self._home = simulation.cores.home_of(plan.name)
-        self._last: Site | None = None  # where its last connection led
         self.doomed = False  # it crashes when it has a result to send
         self.paused_until = 0.0
         self._wake_number = 0
@@ -107,13 +108,13 @@ class Process:
 
     def _make_loop(self, dice: random.Random) -> Loop:
         parts = WorkerParts(
-            commands_urls=("simulated",),
+            commands_urls=self._urls(),
             drain_seconds=DRAIN_SECONDS,
             registration=RegisterWorker(
                 worker_name=self.plan.name,
                 handlers=self.plan.handlers,
+                instance=self.label,
                 metadata=WorkerMetadata(max_concurrent_steps=self.plan.concurrency),
-                connection_info={"instance": self.label},
                 confirms_start=True,
             ),
             executor=Slots(self, self.plan.concurrency),
@@ -124,6 +125,14 @@ class Process:
         )
         # The simulated sockets are made from what stands for the context.
         return _Loop(parts, self)  # type: ignore[arg-type]
+
+    def _urls(self) -> tuple[str, ...]:
+        """Its own core's, and perhaps the others': else it is told of them."""
+        sites, home = self.simulation.cores.sites, self.simulation.cores.home_of(self.name)
+        knows_all = self.plan is self.simulation.options.workers[0] or self.durable
+        if len(sites) > 1 and not knows_all and self.simulation.dice.random() < 0.5:
+            return (home.commands,)
+        return (home.commands, *(each.commands for each in sites if each is not home))
 
     def _make_outbox(self, dice: random.Random) -> Outbox:
         path = self.simulation.outboxes.path(self.name)
@@ -149,29 +158,6 @@ class Process:
         """Whether its connections to a core are there."""
         return site in self._connected
 
-    def choose_site(self) -> Site:
-        """Which core a new connection goes to: its own, or another one while that is silent."""
-        sites = self.simulation.cores.sites
-        place = sites.index(self._last or self._home)
-        others = [each for each in sites[place + 1 :] + sites[:place] if self.reaches(each)]
-        if self._last is None:
-            self._last = self._home
-        elif others:
-            self._last = others[0]
-        if self._last is not self._home:
-            self.simulation.timeline.after(RETURN_SECONDS, self._return)
-        return self._last
-
-    def _return(self) -> None:
-        """Its own core may be there again."""
-        if not self.alive or all(each.site is self._home for each in self.commands.values()):
-            return
-        if not self.reaches(self._home) or self.paused:
-            self.simulation.timeline.after(RETURN_SECONDS, self._return)
-            return
-        self._last = None
-        self.register_again()
-
     def find_core(self, site: Site) -> None:
         """Sockets reconnect by themselves, a moment after there is something to connect to."""
         core = site.process
@@ -183,7 +169,6 @@ class Process:
                 self._connected.add(site)
                 for plane in [each for each in self.planes if each.site is site]:
                     plane.join()
-                self._fail_over()
                 self.wake()
 
         self.simulation.timeline.after(self.simulation.dice.uniform(*RECONNECT_SECONDS), connect)
@@ -193,19 +178,9 @@ class Process:
         for plane in [each for each in self.planes if each.site is site]:
             plane.cut()
         self.wake()
-        if self.simulation.cores.several:
-            seconds = self.simulation.dice.uniform(*FAIL_OVER_SECONDS)
-            self.simulation.timeline.after(seconds, self._fail_over)
-
-    def _fail_over(self) -> None:
-        """What leads to nobody leads to another one."""
-        for socket in self.commands.values():
-            if not self.reaches(socket.site) and self.alive:
-                socket.site = self.choose_site()
-                self.wake()
 
     def register_again(self) -> None:
-        """Whatever made it do so."""
+        """At all its cores, whatever made it do so."""
         if self.alive and not self.paused and isinstance(self.loop, Worker):
             for link in self.loop._links:
                 link.control.seek(self.clock.monotonic(), reason="a storm of registrations")
@@ -245,11 +220,7 @@ class Process:
             self.wake(self._until_writable(max(seconds, WAKE_SECONDS_MIN)))
 
     def _until_writable(self, seconds: float) -> float:
-        return WAKE_SECONDS_MIN if self.loop.wants_to_write and self._can_write else seconds
-
-    @property
-    def _can_write(self) -> bool:
-        return any(self.reaches(socket.site) for socket in self.commands.values())
+        return WAKE_SECONDS_MIN if self.loop.can_write else seconds
 
     def crash(self) -> None:
         self.simulation.trace.note("crash", self.label)
