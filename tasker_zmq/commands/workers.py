@@ -274,7 +274,7 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
     def note() -> None:
         if session.granted != granted:
             session.grant(granted, whole=whole)
-            state.next_beats_at = None  # the row says so before it is used
+            state.next_beats_at = now  # the row says so before it is used
         session.last_heard_at = now
         if session.suspect:
             session.suspect, state.quiet_until = False, None

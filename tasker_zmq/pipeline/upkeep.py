@@ -126,16 +126,21 @@ def _write_beats(turn: Turn) -> None:
     beats = dict(state.beats)
     again_at = turn.now + timedelta(seconds=turn.tuning.heartbeat_interval_seconds)
     worker_store.beat(turn.connection, beats)
-    turn.changes.then(lambda: _beats_written(state, beats, again_at))
+    turn.changes.then(lambda: _beats_written(state, beats, turn.now, again_at=again_at))
 
 
 def _beats_written(
-    state: CoreState, beats: dict[SessionId, worker_store.Beat], again_at: datetime
+    state: CoreState,
+    beats: dict[SessionId, worker_store.Beat],
+    now: datetime,
+    *,
+    again_at: datetime,
 ) -> None:
     for session_id, beat in beats.items():
         if state.beats.get(session_id) == beat:
             del state.beats[session_id]
-    state.next_beats_at = again_at
+    if state.next_beats_at != now:  # else one that came in this very tick is wanted at once
+        state.next_beats_at = again_at
 
 
 def _write_suspects(turn: Turn) -> None:
