@@ -23,11 +23,10 @@ def shares(whole: int, wants: Sequence[int]) -> list[int]:
     left = whole - len(wants)
     while wants and left > 0:
         hungry = [place for place, want in enumerate(wants) if want > given[place]]
-        places = hungry or range(len(wants))
-        part, rest = divmod(left, len(places))
-        for order, place in enumerate(places):
-            most = wants[place] - given[place] if hungry else left
-            more = min(most, part + (order < rest))
+        places = (hungry or range(len(wants)))[:left]
+        part = left // len(places)
+        for place in places:
+            more = min(wants[place] - given[place], part) if hungry else part
             given[place] += more
             left -= more
     return given
