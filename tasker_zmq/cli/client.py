@@ -3,6 +3,7 @@
 import getpass
 import os
 import socket as sockets
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -11,10 +12,12 @@ import zmq
 
 from tasker_zmq.client.link import (
     ANSWER_SECONDS_MAX,
+    ELSEWHERE,
     NESTING_MAX,
     REPLY_BYTES_MAX,
     refusal_of,
 )
+from tasker_zmq.client.resending import USUAL, Sending
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import codec
@@ -71,7 +74,6 @@ class CommandClient:
             metadata=CommandMetadata(
                 timestamp=self._clock.now().isoformat(),
                 source=self._source,
-                timeout_ms=int(timeout_seconds * 1_000),
             ),
             payload=Payload(type=command_type, data=codec.raw(request)),
         )
@@ -92,25 +94,48 @@ class CommandClient:
         return repeated.command_id, self._exchange(repeated, timeout_seconds)
 
     def _exchange(self, command: Command, timeout_seconds: float) -> msgspec.Raw:
-        _send(self._socket, codec.encode(command), self._endpoint, purpose="commands")
-        reply = self._receive(command.command_id, timeout_seconds)
+        reply = self._carry(command, timeout_seconds)
         if reply.payload.type == ERROR:
-            raise refusal_of(codec.decode_data(reply.payload.data, ErrorData))
+            refused = codec.decode_data(reply.payload.data, ErrorData)
+            if refused.code != ELSEWHERE or refused.core is msgspec.UNSET:
+                raise refusal_of(refused)
+            with CommandClient(refused.core.commands) as there:  # once: where it is said to be
+                reply = there._carry(command, timeout_seconds)
+            if reply.payload.type == ERROR:
+                raise refusal_of(codec.decode_data(reply.payload.data, ErrorData))
         return reply.payload.data
 
-    def _receive(self, command_id: str, timeout_seconds: float) -> Command:
+    def _carry(self, command: Command, timeout_seconds: float) -> Command:
+        """Send it, again and again by the usual policy, until its reply comes."""
+        now = self._clock.monotonic()
+        sending = Sending(command, USUAL, until=now + timeout_seconds)
+        _send(self._socket, sending.frame(now), self._endpoint, purpose="commands")
+        sending.sent = 1
+        wait = sending.wait() or timeout_seconds
+        while (reply := self._receive(command.command_id, min(sending.until, now + wait))) is None:
+            now = self._clock.monotonic()
+            if now >= sending.until:
+                break
+            with suppress(zmq.Again):
+                self._socket.send(sending.frame(now), zmq.DONTWAIT)
+                sending.sent += 1
+            wait = sending.wait() or timeout_seconds
+        if reply is not None:
+            return reply
+        raise UnreachableError(
+            f"the daemon at {self._endpoint} took the command, but did not answer within "
+            f"{timeout_seconds:g} s; it may still carry it out: see `tasker-zmq health`"
+        )
+
+    def _receive(self, command_id: str, until: float) -> Command | None:
         """The reply to this very command; one that comes late to an earlier one is passed over."""
-        until = self._clock.monotonic() + timeout_seconds
         while (left := until - self._clock.monotonic()) > 0:
             if not self._socket.poll(max(1, int(left * 1_000))):
                 break
             reply = codec.decode_command(self._socket.recv_multipart()[-1], _LIMITS)
             if reply.correlation_id == command_id:
                 return reply
-        raise UnreachableError(
-            f"the daemon at {self._endpoint} took the command, but did not answer within "
-            f"{timeout_seconds:g} s; it may still carry it out: see `tasker-zmq health`"
-        )
+        return None
 
 
 def ask_health(endpoint: str, *, timeout_seconds: float) -> dict[str, Any]:

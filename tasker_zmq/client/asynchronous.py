@@ -15,6 +15,7 @@ from tasker_zmq.client.options import ListOptions, SubmitOptions
 from tasker_zmq.client.views import Task, TaskSummary
 from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.protocol.commands import ListTasks
+from tasker_zmq.protocol.envelope import RetryPolicy
 
 Result = TypeVar("Result")
 
@@ -22,8 +23,15 @@ Result = TypeVar("Result")
 class AsyncTaskerClient:
     """As TaskerClient, word for word, with `await`; use it in an `async with`."""
 
-    def __init__(self, *endpoints: str, timeout_seconds: float = ANSWER_SECONDS_MAX) -> None:
-        self._operations = operations_for(endpoints, timeout_seconds=timeout_seconds)
+    def __init__(
+        self,
+        *endpoints: str,
+        timeout_seconds: float = ANSWER_SECONDS_MAX,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        self._operations = operations_for(
+            endpoints, timeout_seconds=timeout_seconds, retry_policy=retry_policy
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,10 +79,15 @@ class AsyncTaskerClient:
         return await _run(self._operations.health())
 
     async def ask(
-        self, command_type: str, request: Mapping[str, Any], *, timeout_seconds: float | None = None
+        self,
+        command_type: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_seconds: float | None = None,
+        core_id: str | None = None,
     ) -> Any:
         asked = self._operations.ask(
-            command_type, request, msgspec.Raw, timeout_seconds=timeout_seconds
+            command_type, request, msgspec.Raw, timeout_seconds=timeout_seconds, core_id=core_id
         )
         return msgspec.json.decode(await _run(asked))
 

@@ -16,6 +16,7 @@ from tasker_zmq.client.options import ListOptions, SubmitOptions
 from tasker_zmq.client.views import Task, TaskSummary
 from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.protocol.commands import ListTasks, Peer
+from tasker_zmq.protocol.envelope import RetryPolicy
 
 ENDPOINT_VARIABLE: Final = "TASKER_COMMANDS"
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5557"
@@ -23,11 +24,13 @@ DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5557"
 Result = TypeVar("Result")
 
 
-def operations_for(endpoints: tuple[str, ...], *, timeout_seconds: float) -> Operations:
+def operations_for(
+    endpoints: tuple[str, ...], *, timeout_seconds: float, retry_policy: RetryPolicy | None
+) -> Operations:
     """Over a new link to these endpoints, else to those of the environment, else the usual one."""
     named = endpoints or tuple(os.environ.get(ENDPOINT_VARIABLE, DEFAULT_ENDPOINT).split(","))
     source = Peer(type="client", id=f"{socket.gethostname()}:{os.getpid()}")
-    link = Link(*(each.strip() for each in named), source=source)
+    link = Link(*(each.strip() for each in named), source=source, retry_policy=retry_policy)
     return Operations(link, timeout_seconds=timeout_seconds)
 
 
@@ -36,11 +39,18 @@ class TaskerClient:
 
     Without `endpoints`, TASKER_COMMANDS names them, with commas between. Whoever cannot reach a
     daemon, or hears nothing for `timeout_seconds`, gets UnreachableError; commands are sent again
-    meanwhile, and never carried out twice.
+    meanwhile, as `retry_policy` says, and never carried out twice.
     """
 
-    def __init__(self, *endpoints: str, timeout_seconds: float = ANSWER_SECONDS_MAX) -> None:
-        self._operations = operations_for(endpoints, timeout_seconds=timeout_seconds)
+    def __init__(
+        self,
+        *endpoints: str,
+        timeout_seconds: float = ANSWER_SECONDS_MAX,
+        retry_policy: RetryPolicy | None = None,
+    ) -> None:
+        self._operations = operations_for(
+            endpoints, timeout_seconds=timeout_seconds, retry_policy=retry_policy
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -101,11 +111,16 @@ class TaskerClient:
         return _run(self._operations.health())
 
     def ask(
-        self, command_type: str, request: Mapping[str, Any], *, timeout_seconds: float | None = None
+        self,
+        command_type: str,
+        request: Mapping[str, Any],
+        *,
+        timeout_seconds: float | None = None,
+        core_id: str | None = None,
     ) -> Any:
-        """Any command of docs/PROTOCOL.md, as plain JSON values."""
+        """Any command of docs/PROTOCOL.md, as plain JSON values; to that core, if one is named."""
         asked = self._operations.ask(
-            command_type, request, msgspec.Raw, timeout_seconds=timeout_seconds
+            command_type, request, msgspec.Raw, timeout_seconds=timeout_seconds, core_id=core_id
         )
         return msgspec.json.decode(_run(asked))
 

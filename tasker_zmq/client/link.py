@@ -9,7 +9,7 @@ import itertools
 import socket as sockets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,21 +18,23 @@ from typing import Final
 import msgspec
 import zmq
 
+from tasker_zmq.client.resending import USUAL, Sending
 from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
 from tasker_zmq.errors import NotFoundError, ProtocolError, RefusedError, UnreachableError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import ERROR, Command, CommandMetadata, ErrorData, Payload, Peer
+from tasker_zmq.protocol.envelope import RetryPolicy
 from tasker_zmq.protocol.limits import WireLimits
 
 ANSWER_SECONDS_MAX: Final = 10.0
 RECONNECT_MS: Final = 50
 RECONNECT_MS_MAX: Final = 1_000
 LOOK_FOR_DAEMON_SECONDS: Final = 0.05
-RESEND_SECONDS: Final = 3.0
-RESEND_SECONDS_MAX: Final = 15.0
+CORES_FOLLOWED_MAX: Final = 64
 REPLY_BYTES_MAX: Final = 64 << 20
 NESTING_MAX: Final = 128  # a reply wraps what a command may hold
 NOT_FOUND: Final = "not_found"
+ELSEWHERE: Final = "elsewhere"
 _LIMITS: Final = WireLimits(command_bytes_max=REPLY_BYTES_MAX, nesting_max=NESTING_MAX)
 
 Answer = Future[msgspec.Raw]
@@ -42,14 +44,16 @@ Answer = Future[msgspec.Raw]
 class _Question:
     """A command that waits for its answer."""
 
-    command_id: str
-    frame: bytes
+    sending: Sending
     answer: Answer
-    until: float
     timeout_seconds: float
     connect_until: float
-    sent: int = 0
-    pause: float = RESEND_SECONDS
+    elsewhere: str | None = None  # the endpoint of the core that it is for
+    road: int = 0  # what was planned for an earlier one is not done any more
+
+    @property
+    def command_id(self) -> str:
+        return self.sending.command.command_id
 
 
 @dataclass(order=True)
@@ -63,7 +67,7 @@ class Link:
     """Asks over a DEALER; to be closed. With several endpoints, daemons take turns.
 
     `connect_seconds_max` is how long a command waits for somebody to be there at all; None: as long
-    as for its answer.
+    as for its answer. `retry_policy` says how an unanswered command is sent again.
     """
 
     def __init__(
@@ -71,11 +75,13 @@ class Link:
         *endpoints: str,
         source: Peer,
         connect_seconds_max: float | None = None,
+        retry_policy: RetryPolicy | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.endpoints = endpoints
         self._source = source
         self._connect_seconds_max = connect_seconds_max
+        self._retry_policy = retry_policy
         self._clock = clock or SystemClock()
         self._ids = IdMaker(self._clock, system_dice())
         self._numbers = itertools.count()
@@ -85,26 +91,29 @@ class Link:
         self._lock = threading.Lock()
         self._closed = False
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._socket = self._connect()
+        self._socket = self._connect(endpoints)
+        self._followed: dict[str, zmq.Socket[bytes]] = {}  # by endpoint, of cores that were named
+        self._poller = zmq.Poller()
         self._wake, self._woken = sockets.socketpair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="tasker-client", daemon=True)
         self._thread.start()
 
-    def _connect(self) -> "zmq.Socket[bytes]":
+    def _connect(self, endpoints: Sequence[str]) -> "zmq.Socket[bytes]":
         socket = self._context.socket(zmq.DEALER)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.MAXMSGSIZE, REPLY_BYTES_MAX)
         socket.set(zmq.IMMEDIATE, 1)  # nothing is put in line for a daemon that is not there
         socket.set(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.set(zmq.RECONNECT_IVL_MAX, RECONNECT_MS_MAX)
-        for endpoint in self.endpoints:
+        for endpoint in endpoints:
             try:
                 socket.connect(endpoint)
             except zmq.ZMQError as error:
                 socket.close(linger=0)
-                self._context.term()
+                if endpoints is self.endpoints:
+                    self._context.term()
                 raise UnreachableError(
                     f"'{endpoint}' is no address to connect to ({error}); mend "
                     "endpoints.commands, such as tcp://127.0.0.1:5557"
@@ -112,10 +121,16 @@ class Link:
         return socket
 
     def ask(
-        self, command_type: str, request: object, *, timeout_seconds: float = ANSWER_SECONDS_MAX
+        self,
+        command_type: str,
+        request: object,
+        *,
+        timeout_seconds: float = ANSWER_SECONDS_MAX,
+        core_id: str | None = None,
     ) -> Answer:
         """Send a command; its answer's data, for `codec.decode_data`.
 
+        With `core_id` it is for that core alone, and found there, whichever one is asked first.
         The future raises NotFoundError or RefusedError with the daemon's words, UnreachableError
         for silence.
         """
@@ -125,16 +140,15 @@ class Link:
             metadata=CommandMetadata(
                 timestamp=self._clock.now().isoformat(),
                 source=self._source,
-                timeout_ms=int(timeout_seconds * 1_000),
+                target=None if core_id is None else Peer(type="core", id=core_id),
+                retry_policy=codec.raw(self._retry_policy),
             ),
             payload=Payload(type=command_type, data=codec.raw(request)),
         )
         now = self._clock.monotonic()
         question = _Question(
-            command_id=command.command_id,
-            frame=codec.encode(command),
+            sending=Sending(command, self._retry_policy or USUAL, now + timeout_seconds),
             answer=Future(),
-            until=now + timeout_seconds,
             timeout_seconds=timeout_seconds,
             connect_until=now + (self._connect_seconds_max or timeout_seconds),
         )
@@ -166,23 +180,24 @@ class Link:
         self._thread.join()
 
     def _run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._woken.fileno(), zmq.POLLIN)
+        self._poller.register(self._socket, zmq.POLLIN)
+        self._poller.register(self._woken.fileno(), zmq.POLLIN)
         while not self._closed:
-            poller.poll(self._patience_ms())
+            self._poller.poll(self._patience_ms())
             with suppress(BlockingIOError):
                 self._woken.recv(4_096)
             while self._orders:
                 self._orders.popleft()()
-            self._receive()
+            for socket in (self._socket, *list(self._followed.values())):
+                self._receive(socket)
             while self._due and self._due[0].at <= self._clock.monotonic():
                 heapq.heappop(self._due).action()
         while self._orders:  # what was asked for before the end is refused in its turn
             self._orders.popleft()()
         for question in list(self._questions.values()):
             self._fail(question, UnreachableError("the client was closed before the answer came"))
-        self._socket.close(linger=0)
+        for socket in (self._socket, *self._followed.values()):
+            socket.close(linger=0)
         self._context.term()
         self._wake.close()
         self._woken.close()
@@ -194,30 +209,35 @@ class Link:
 
     def _begin(self, question: _Question) -> None:
         self._questions[question.command_id] = question
-        self._send(question)
+        self._send(question, question.road)
 
-    def _send(self, question: _Question) -> None:
+    def _send(self, question: _Question, road: int) -> None:
         """Send it, once more if need be, and see to it that it is looked at again."""
-        if question.command_id not in self._questions:
-            return  # answered meanwhile
-        now = self._clock.monotonic()
-        if now >= question.until or (not question.sent and now >= question.connect_until):
+        if question.command_id not in self._questions or road != question.road:
+            return  # answered meanwhile, or sent elsewhere
+        now, sending = self._clock.monotonic(), question.sending
+        if now >= sending.until or (not sending.sent and now >= question.connect_until):
             self._fail(question, self._silence(question))
             return
-        try:
-            self._socket.send(question.frame, zmq.DONTWAIT)
-        except zmq.Again:
-            wait = LOOK_FOR_DAEMON_SECONDS
+        limit = sending.until if sending.sent else question.connect_until
+        wait: float | None = LOOK_FOR_DAEMON_SECONDS
+        if not sending.sent or sending.wait() is not None:
+            with suppress(zmq.Again):
+                self._socket_of(question).send(sending.frame(now), zmq.DONTWAIT)
+                sending.sent += 1
+                limit = sending.until
+                wait = sending.wait()
         else:
-            question.sent += 1
-            wait = question.pause
-            question.pause = min(question.pause * 2, RESEND_SECONDS_MAX)
-        limit = question.until if question.sent else question.connect_until
-        self.later(max(0.0, min(wait, limit - now)), lambda: self._send(question))
+            wait = None  # it was sent as often as it may be
+        seconds = limit - now if wait is None else min(wait, limit - now)
+        self.later(max(0.0, seconds), lambda: self._send(question, road))
+
+    def _socket_of(self, question: _Question) -> "zmq.Socket[bytes]":
+        return self._followed.get(question.elsewhere or "", self._socket)
 
     def _silence(self, question: _Question) -> UnreachableError:
-        at = ", ".join(self.endpoints)
-        if question.sent:
+        at = question.elsewhere or ", ".join(self.endpoints)
+        if question.sending.sent:
             return UnreachableError(
                 f"the daemon at {at} took the command, but did not answer within "
                 f"{question.timeout_seconds:g} s; it may still carry it out: see "
@@ -233,10 +253,10 @@ class Link:
         if question.answer.set_running_or_notify_cancel():
             question.answer.set_exception(error)
 
-    def _receive(self) -> None:
+    def _receive(self, socket: "zmq.Socket[bytes]") -> None:
         while True:
             try:
-                frame = self._socket.recv_multipart(zmq.DONTWAIT)[-1]
+                frame = socket.recv_multipart(zmq.DONTWAIT)[-1]
             except zmq.Again:
                 return
             try:
@@ -250,11 +270,34 @@ class Link:
         if question is None:
             return
         if reply.payload.type == ERROR:
-            self._fail(question, refusal_of(codec.decode_data(reply.payload.data, ErrorData)))
+            refused = codec.decode_data(reply.payload.data, ErrorData)
+            if not self._follow(question, refused):
+                self._fail(question, refusal_of(refused))
             return
         del self._questions[question.command_id]
         if question.answer.set_running_or_notify_cancel():
             question.answer.set_result(reply.payload.data)
+
+    def _follow(self, question: _Question, refused: ErrorData) -> bool:
+        """Send a command that another core is to carry out there, once, under the same id."""
+        there = refused.core
+        if refused.code != ELSEWHERE or there is msgspec.UNSET or question.elsewhere is not None:
+            return False
+        if there.commands not in self._followed:
+            if len(self._followed) >= CORES_FOLLOWED_MAX:
+                return False
+            try:
+                socket = self._connect((there.commands,))
+            except UnreachableError:
+                return False  # the refusal says more than that this is no address
+            self._followed[there.commands] = socket
+            self._poller.register(socket, zmq.POLLIN)
+        question.elsewhere = there.commands
+        question.road += 1
+        question.sending.sent = 0
+        question.connect_until = question.sending.until
+        self._send(question, question.road)
+        return True
 
 
 def refusal_of(refused: ErrorData) -> NotFoundError | RefusedError:

@@ -49,9 +49,13 @@ class Operations:
         kind: type[Result],
         *,
         timeout_seconds: float | None = None,
+        core_id: str | None = None,
     ) -> Operation[Result]:
         answer = yield self._link.ask(
-            command_type, request, timeout_seconds=timeout_seconds or self._timeout_seconds
+            command_type,
+            request,
+            timeout_seconds=timeout_seconds or self._timeout_seconds,
+            core_id=core_id,
         )
         return codec.decode_data(answer, kind)
 

@@ -6,21 +6,28 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tasker_zmq import step, workflow
-from tasker_zmq.client import TaskerClient, WaitTimeoutError, link, shared
+from tasker_zmq.cli.client import CommandClient
+from tasker_zmq.client import TaskerClient, WaitTimeoutError, shared
 from tasker_zmq.client.link import Link
+from tasker_zmq.client.resending import Sending
 from tasker_zmq.domain.states import TaskState
 from tasker_zmq.errors import NotFoundError, RefusedError, UnreachableError
+from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     Command,
     ErrorData,
     GetTaskStates,
     HealthCheck,
+    Payload,
     Peer,
     StateOfTask,
     TaskStates,
 )
+from tasker_zmq.protocol.envelope import CoreAddress, RetryPolicy
 from tasker_zmq.protocol.tasks import InitializeTask
 from tests.unit.shell import OwnDaemon, asked_for
 
@@ -36,14 +43,11 @@ def pack(order: int) -> int:
 fulfil = workflow("orders/fulfil@1.0.0", pack)
 
 
-def connect(*endpoints: str) -> Link:
-    return Link(*endpoints, source=Peer(type="client", id="tests"))
-
-
-@pytest.fixture
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked again is asked again soon."""
-    monkeypatch.setattr(link, "RESEND_SECONDS", 0.01)
+def connect(*endpoints: str, **policy: int) -> Link:
+    """Over a link that asks again soon, unless told otherwise."""
+    retry_policy = RetryPolicy(**{"backoff_ms": 10, "backoff_ms_max": 1_000, **policy})
+    source = Peer(type="client", id="tests")
+    return Link(*endpoints, source=source, retry_policy=retry_policy)
 
 
 def test_many_threads_each_get_the_answer_to_their_own_question() -> None:
@@ -66,7 +70,6 @@ def test_many_threads_each_get_the_answer_to_their_own_question() -> None:
     assert answers == {number: b'{"n":%d}' % number for number in range(40)}
 
 
-@pytest.mark.usefixtures("soon")
 def test_an_unanswered_command_is_sent_again_under_the_same_id() -> None:
     answers: list[object] = [{"status": "ok"}, None, None]
 
@@ -79,7 +82,78 @@ def test_an_unanswered_command_is_sent_again_under_the_same_id() -> None:
     assert len({each.command_id for each in daemon.asked}) == 1
 
 
-@pytest.mark.usefixtures("soon")
+def test_a_command_is_sent_as_often_as_its_policy_says_and_says_what_patience_is_left() -> None:
+    with OwnDaemon(lambda _command: None) as daemon:
+        asking = connect(daemon.endpoint, max_attempts=3, backoff_ms_max=20)
+        with pytest.raises(UnreachableError, match="took the command"):
+            asking.ask("HealthCheck", HealthCheck(), timeout_seconds=1).result()
+        asking.close()
+    assert len(daemon.asked) == 3
+    left = [each.metadata.timeout_ms or 0 for each in daemon.asked]
+    assert left == sorted(left, reverse=True)
+    assert left[0] > left[-1]
+    told = codec.decode_if_given(daemon.asked[0].metadata.retry_policy, RetryPolicy)
+    assert told == RetryPolicy(max_attempts=3, backoff_ms=10, backoff_ms_max=20)
+
+
+@given(st.integers(1, 1_000), st.floats(1, 100), st.integers(1, 3_600_000), st.integers(1, 1_000))
+def test_waits_never_shrink_and_never_pass_their_limit(
+    backoff_ms: int, multiplier: float, limit_ms: int, attempts: int
+) -> None:
+    policy = RetryPolicy(
+        max_attempts=attempts,
+        backoff_ms=backoff_ms,
+        backoff_multiplier=multiplier,
+        backoff_ms_max=limit_ms,
+    )
+    command = Command(command_type="X", command_id="c", payload=Payload(type="X"))
+    sending = Sending(command, policy, until=1.0)
+    waits: list[float] = []
+    for sent in range(1, attempts + 1):
+        sending.sent = sent
+        wait = sending.wait()
+        assert (wait is None) == (sent == attempts)
+        waits += [] if wait is None else [wait]
+    assert waits == sorted(waits)
+    assert all(0 < each <= limit_ms / 1_000 for each in waits)
+
+
+def test_a_command_for_another_core_is_sent_there_once_under_the_same_id() -> None:
+    def at(core_id: str, endpoint: str) -> ErrorData:
+        there = CoreAddress(core_id=core_id, commands=endpoint)
+        return ErrorData(code="elsewhere", message="not here", core=there)
+
+    with (
+        OwnDaemon(lambda _command: {"core": "b"}) as there,
+        OwnDaemon(lambda _command: at("b", there.endpoint)) as here,
+    ):
+        asking = connect(here.endpoint)
+        for _ in range(2):
+            answer = asking.ask("HealthCheck", HealthCheck(), core_id="b")
+            assert bytes(answer.result(SECONDS_MAX)) == b'{"core":"b"}'
+        asking.close()
+        with CommandClient(here.endpoint) as client:
+            assert bytes(client.ask("HealthCheck", HealthCheck())) == b'{"core":"b"}'
+    assert [each.command_id for each in here.asked] == [each.command_id for each in there.asked]
+    assert here.asked[0].metadata.target == Peer(type="core", id="b")
+
+
+def test_who_is_sent_from_core_to_core_is_told_so_after_the_first_time() -> None:
+    endpoints: list[str] = []
+
+    def pass_on(_command: Command) -> ErrorData:
+        there = CoreAddress(core_id="b", commands=endpoints[0])
+        return ErrorData(code="elsewhere", message="not here either", core=there)
+
+    with OwnDaemon(pass_on) as daemon:
+        endpoints.append(daemon.endpoint)
+        asking = connect(daemon.endpoint)
+        with pytest.raises(RefusedError, match="not here either"):
+            asking.ask("HealthCheck", HealthCheck()).result(SECONDS_MAX)
+        asking.close()
+    assert len(daemon.asked) == 2
+
+
 def test_a_question_finds_the_daemon_that_is_there() -> None:
     with OwnDaemon(lambda _command: {}) as daemon:
         asking = connect(NOWHERE, daemon.endpoint)
@@ -118,7 +192,7 @@ def test_a_refusal_brings_the_daemons_words() -> None:
 def test_bytes_that_are_no_reply_answer_nothing() -> None:
     answers: list[object] = [{}, b"{nonsense"]
     with OwnDaemon(lambda _command: answers.pop()) as daemon:
-        asking = connect(daemon.endpoint)
+        asking = connect(daemon.endpoint, max_attempts=1)
         with pytest.raises(UnreachableError):
             asking.ask("HealthCheck", HealthCheck(), timeout_seconds=0.5).result()
         assert asking.ask("HealthCheck", HealthCheck()).result(SECONDS_MAX) is not None
