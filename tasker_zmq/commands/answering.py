@@ -7,9 +7,9 @@ from tasker_zmq.commands import envelope
 from tasker_zmq.commands.answered import Answered
 from tasker_zmq.commands.context import Desk, Sitting
 from tasker_zmq.commands.initializing import initialize_tasks
+from tasker_zmq.commands.plugins import routes
 from tasker_zmq.commands.replies import (
     LATER,
-    Answerer,
     Asked,
     CommandRefusedError,
     refusal,
@@ -18,7 +18,6 @@ from tasker_zmq.commands.replies import (
 )
 from tasker_zmq.commands.router import (
     INITIALIZE_TASK,
-    ROUTES,
     Lane,
     Route,
     command_type,
@@ -27,6 +26,7 @@ from tasker_zmq.commands.router import (
 from tasker_zmq.commands.submitting import take_submissions
 from tasker_zmq.errors import ProtocolError, TaskerError
 from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.protocol import codec
@@ -55,14 +55,14 @@ def read(received: ReceivedCommand, limits: WireLimits, *, by: Answerer) -> Read
 
 
 def _route(word: str) -> Route:
-    route = ROUTES.get(command_type(word))
+    route = routes().get(command_type(word))
     if route is None:
         # A word may be a megabyte: no more of it is compared than a name has.
-        near = difflib.get_close_matches(word[:60], ROUTES, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(word[:60], routes(), n=1, cutoff=0.4)
         raise CommandRefusedError(
             "unknown_command",
             f"no command '{word[:60]}'",
-            hint=f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(ROUTES)),
+            hint=f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(sorted(routes())),
         )
     return route
 

@@ -36,7 +36,7 @@ from tasker_zmq.commands.pending import (
     PendingCommand,
     PendingCommands,
 )
-from tasker_zmq.commands.router import ROUTES
+from tasker_zmq.commands.plugins import routes
 from tasker_zmq.commands.tallies import Counted, Tallies, Tally
 from tasker_zmq.domain.ids import SessionId, StepId
 from tasker_zmq.protocol.commands import Command, InHand
@@ -123,7 +123,7 @@ class Account:
         """What nobody knows is kept too: somebody tried it."""
         if self.questions:
             return True
-        route = ROUTES.get(kind)
+        route = routes().get(kind)
         return not (route is not None and route.asks) and kind not in COUNTED
 
     def _send(self, noted: Noted) -> Iterator[AuditRow]:

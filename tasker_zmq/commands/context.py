@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tasker_zmq.commands.estimating import Estimates
-from tasker_zmq.commands.replies import Answerer
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tick import Answers
 from tasker_zmq.pipeline.tuning import Tuning, UuidMaker

@@ -10,9 +10,10 @@ from typing import Any, Final, TypeVar
 import msgspec
 from sqlalchemy import Connection
 
-from tasker_zmq.commands.replies import CORE, Asked, CommandRefusedError
+from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.domain.urgency import Urgency, priority_number, urgency
 from tasker_zmq.errors import ProtocolError
+from tasker_zmq.pipeline.letters import CORE
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import Command, Peer, PublishTemplates
 from tasker_zmq.protocol.envelope import AuditContext, CoreAddress, RetryPolicy

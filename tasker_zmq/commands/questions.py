@@ -16,7 +16,9 @@ from tasker_zmq.protocol.commands import (
     StateOfTask,
     TaskStates,
 )
+from tasker_zmq.protocol.tasks import QuerySteps
 from tasker_zmq.store import steps as step_store
+from tasker_zmq.store.reads import steps as step_reads
 from tasker_zmq.store.reads import tasks as reads
 
 
@@ -57,6 +59,30 @@ def list_tasks(connection: Connection, request: ListTasks) -> dict[str, Any]:
     found = reads.listed(connection, wanted)
     more = found[-1]["task_id"] if len(found) == limit else None
     return {"tasks": found, "next_before_task_id": more}
+
+
+def query_steps(connection: Connection, request: QuerySteps) -> dict[str, Any]:
+    """Newest first; `next_before_step_id` asks for the page behind, until it is null.
+
+    A page may hold less than was asked for, even nothing, and not be the last one: no question
+    looks at more than so many rows.
+    """
+    if len(request.task_ids) > TASKS_PER_QUESTION_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"{len(request.task_ids)} tasks, at most {TASKS_PER_QUESTION_MAX} at once",
+            hint="ask for the others in another command",
+        )
+    wanted = step_reads.StepFilter(
+        task_ids=request.task_ids,
+        state=request.state,
+        handler=request.handler,
+        namespace=request.namespace,
+        limit=max(1, min(request.limit, reads.LIMIT_MAX)),
+        before_step_id=request.before_step_id,
+    )
+    found, more = step_reads.listed(connection, wanted)
+    return {"steps": found, "next_before_step_id": more}
 
 
 def health(snapshot: Mapping[str, Any], _request: HealthCheck) -> Mapping[str, Any]:

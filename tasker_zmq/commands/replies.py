@@ -8,19 +8,16 @@ import msgspec
 
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.pipeline.inbox import Letter
+from tasker_zmq.pipeline.letters import Answerer, letter
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     ERROR,
     SUCCESS,
     Command,
-    CommandMetadata,
     ErrorData,
     Payload,
-    Peer,
 )
 from tasker_zmq.protocol.envelope import CoreAddress
-
-CORE = "core"
 
 
 class CommandRefusedError(TaskerError):
@@ -50,18 +47,10 @@ class Asked:
     received_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Answerer:
-    """Who answers, and when."""
-
-    core_id: str
-    at: datetime
-
-
 def success(asked: Asked, reply_type: str, data: Any, *, by: Answerer) -> Letter:
     """The answer to a command that was carried out."""
     payload = Payload(type=SUCCESS, data=codec.raw(data))
-    return _letter(asked.route, asked.command, reply_type, payload=payload, by=by)
+    return letter(asked.route, asked.command.command_id, reply_type, payload=payload, by=by)
 
 
 def refusal(asked: Asked, error: CommandRefusedError, *, by: Answerer) -> Letter:
@@ -84,25 +73,5 @@ def refuse(
         core=msgspec.UNSET if error.core is None else error.core,
     )
     payload = Payload(type=ERROR, data=codec.raw(data))
-    return _letter(route, command, "Error", payload=payload, by=by)
-
-
-def _letter(
-    route: tuple[bytes, ...],
-    command: Command | None,
-    reply_type: str,
-    *,
-    payload: Payload,
-    by: Answerer,
-) -> Letter:
     asked_id = command.command_id if command else ""
-    reply = Command(
-        command_type=reply_type,
-        command_id=f"re-{asked_id}",
-        correlation_id=asked_id or None,
-        metadata=CommandMetadata(
-            timestamp=by.at.isoformat(), source=Peer(type=CORE, id=by.core_id)
-        ),
-        payload=payload,
-    )
-    return Letter(route, codec.encode(reply))
+    return letter(route, asked_id, "Error", payload=payload, by=by)

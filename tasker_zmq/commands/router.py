@@ -27,7 +27,7 @@ from tasker_zmq.commands import (
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
 from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import analytics, claims, codec, control, management, tasks
+from tasker_zmq.protocol import analytics, claims, codec, control, management, messages, tasks, topics
 from tasker_zmq.protocol import commands as payloads
 from tasker_zmq.protocol import workers as about_workers
 from tasker_zmq.protocol.commands import Peer
@@ -43,6 +43,7 @@ class Lane(StrEnum):
     SNAPSHOT = "snapshot"
     MANAGEMENT = "management"  # at once, by the daemon itself
     CALL = "call"  # a thread of its own
+    RESULT = "result"  # the engine, as a message from the result socket
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,17 @@ def _diagnosis(command: payloads.Command) -> Route | None:
 
 
 _DIAGNOSIS: Final = Route(Lane.OBSERVER, payloads.HealthCheck, "Health", diagnosing.diagnose)
+def _recorded(*_: object) -> None:
+    """A result is answered with the ledger's verdict; see pipeline.reporting."""
+
+
 INITIALIZE_TASK: Final = "InitializeTask"
 CONTROLLED: Final = "Controlled"
+REPORTED: Final = "ResultReported"
+REPORTS: Final[Mapping[str, str]] = {
+    "ReportPartialResult": topics.PARTIAL_RESULT,
+    "ReportBatchCompletion": topics.BATCH_COMPLETION,
+}
 
 ROUTES: Final[Mapping[str, Route]] = {
     INITIALIZE_TASK: Route(Lane.ENGINE_LATER, tasks.InitializeTask, "TaskInitialized", _together),
@@ -106,6 +116,9 @@ ROUTES: Final[Mapping[str, Route]] = {
         Lane.ENGINE, payloads.ConfirmStart, "StartConfirmed", workers.confirm_start
     ),
     "WorkerGoodbye": Route(Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye),
+    "ReportPartialResult": Route(Lane.RESULT, messages.PartialResult, REPORTED, _recorded),
+    "ReportBatchCompletion": Route(Lane.RESULT, messages.BatchCompletion, REPORTED, _recorded),
+    "QuerySteps": Route(Lane.READER, tasks.QuerySteps, "Steps", questions.query_steps),
     "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
     "GetTaskStates": Route(
         Lane.READER, payloads.GetTaskStates, "TaskStates", questions.get_task_states

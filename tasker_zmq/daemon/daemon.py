@@ -16,6 +16,7 @@ from tasker_zmq.commands.answering import Answering
 from tasker_zmq.commands.calling import Functions
 from tasker_zmq.commands.context import Desk
 from tasker_zmq.commands.ending import Management
+from tasker_zmq.commands.plugins import routes
 from tasker_zmq.daemon.calls import Calls
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.engine import EngineParts, EngineThread
@@ -62,6 +63,7 @@ class Daemon:
         functions: Functions | None = None,
     ) -> None:
         refuse_public_binds(settings)
+        routes()  # whatever cannot be loaded is told now, not with the first command
         self._settings = settings
         self._url = database_url
         self._clock = clock or SteadyClock(SystemClock())

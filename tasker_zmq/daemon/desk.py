@@ -10,12 +10,19 @@ from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question, read
 from tasker_zmq.commands.ending import NOBODY, Management
 from tasker_zmq.commands.envelope import line
-from tasker_zmq.commands.replies import Answerer, Asked
-from tasker_zmq.commands.router import Lane, Route
+from tasker_zmq.commands.replies import Asked
+from tasker_zmq.commands.router import REPORTS, Lane, Route, command_type
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
 from tasker_zmq.daemon.trail import AuditTrail
-from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand, ReceivedResult, SubscriptionSeen
+from tasker_zmq.pipeline.inbox import (
+    Letter,
+    ReceivedCommand,
+    ReceivedResult,
+    Reporter,
+    SubscriptionSeen,
+)
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.telemetry.events import Event, log
@@ -102,6 +109,8 @@ class FrontDesk(Receiver):
             self._mailbox.put(received, later=True, urgency=line(asked.command))
         elif route.lane is Lane.ENGINE:
             self._mailbox.put(received)
+        elif route.lane is Lane.RESULT:
+            self._report(asked)
         elif route.lane in {Lane.READER, Lane.OBSERVER}:
             self._readers.ask(route, asked)
         elif route.lane is Lane.CALL:
@@ -110,6 +119,13 @@ class FrontDesk(Receiver):
             managed = route.lane is Lane.MANAGEMENT
             at_hand = self._management if managed else self._snapshot()
             self._send(answer_question(route, asked, at_hand, by=by))
+
+    def _report(self, asked: Asked) -> None:
+        """A result in a command goes the way of those from the result socket."""
+        command = asked.command
+        head = f"{REPORTS[command_type(command.command_type)]} ".encode()
+        reporter = Reporter(asked.route, command.command_id)
+        self._mailbox.put(ReceivedResult((head + bytes(command.payload.data),), reporter))
 
     def subscription(
         self, topic: bytes, *, subscribed: bool, connection: Connection | None

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Engine
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import read
-from tasker_zmq.commands.replies import Answerer, CommandRefusedError, refusal
+from tasker_zmq.commands.replies import CommandRefusedError, refusal
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.pipeline import ledger
 from tasker_zmq.pipeline.inbox import Letter, Outbox, Received, ReceivedCommand, ReceivedResult
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tick import Tick
 from tasker_zmq.pipeline.tuning import Tuning

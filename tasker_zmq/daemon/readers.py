@@ -13,9 +13,10 @@ from sqlalchemy import Connection, Engine, text
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
 from tasker_zmq.commands.context import Observing
-from tasker_zmq.commands.replies import Answerer, Asked, CommandRefusedError, refusal
+from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
 from tasker_zmq.commands.router import Lane, Route
 from tasker_zmq.pipeline.inbox import Letter
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.store.connection import is_away, is_cancelled
 from tasker_zmq.telemetry.events import Event, log
 

@@ -7,10 +7,19 @@ from tasker_zmq.domain.ids import BatchId, TaskId
 
 
 @dataclass(frozen=True, slots=True)
+class Reporter:
+    """Who reported a result as a command, and the id of that."""
+
+    route: tuple[bytes, ...]
+    command_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReceivedResult:
-    """A message from the result socket."""
+    """A message from the result socket, or the same in a command."""
 
     frames: tuple[bytes, ...]
+    asked: Reporter | None = None
 
     @property
     def size(self) -> int:

@@ -21,6 +21,7 @@ from tasker_zmq.pipeline import (
     pings,
     reconcile,
     recover,
+    reporting,
     scheduled,
 )
 from tasker_zmq.pipeline.apply import Applying, Findings
@@ -180,6 +181,7 @@ class _Pass:
             _compare_at_once(view)
         self._write(findings)
         self._outbox.letters += delivery.acknowledge(self._turn, findings.recorded)
+        self._outbox.letters += reporting.letters(self._turn, received, findings.ledger_rows)
         for session_id, batch_id in findings.completed_batches:
             self._turn.changes.then(partial(_release_batch, self._turn.state, session_id, batch_id))
 

@@ -4,6 +4,7 @@ import msgspec
 
 from tasker_zmq.domain.beginning import ExecutionMode
 from tasker_zmq.domain.ids import TaskId
+from tasker_zmq.domain.states import StepState
 from tasker_zmq.protocol.commands import EMPTY, NULL
 
 
@@ -62,3 +63,14 @@ class TaskInitialized(msgspec.Struct, frozen=True, kw_only=True):
     candidate_workers: tuple[str, ...] = ()  # connected here, and able to run one of its steps
     estimated_duration_ms: int | None = None  # what the newest runs took; null when unknown
     scheduled_for: str | None = None
+
+
+class QuerySteps(msgspec.Struct, frozen=True, kw_only=True):
+    """Newest first; every filter is optional, all of them must hold."""
+
+    task_ids: tuple[TaskId, ...] = ()
+    state: StepState | None = None
+    handler: str | None = None
+    namespace: str | None = None
+    limit: int = 50
+    before_step_id: int | None = None

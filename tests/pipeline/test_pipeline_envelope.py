@@ -8,10 +8,10 @@ import pytest
 from msgspec.json import decode
 
 from tasker_zmq.commands.answering import answer_question, read
-from tasker_zmq.commands.replies import Answerer
 from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.pipeline.inbox import Letter, ReceivedCommand
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     NULL,

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
 from tasker_zmq.domain.ids import BatchId, StepId, TaskId
+from tasker_zmq.domain.states import StepState
 from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.store.reads import batches, health, ledger, steps, tasks, workers, workflows
 from tasker_zmq.store.reads.batches import BatchFilter
 from tasker_zmq.store.reads.ledger import LedgerFilter
 from tasker_zmq.store.reads.standing import error_text, live_sessions, standing
+from tasker_zmq.store.reads.steps import StepFilter
 from tasker_zmq.store.reads.tasks import TaskFilter
 from tasker_zmq.testing import ManualClock
 from tests.databases import database
@@ -280,3 +283,36 @@ def test_the_server_tells_its_settings(connection: Connection) -> None:
     facts = health.server_facts(connection)
     assert facts.version >= 150_000
     assert not facts.read_only
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (StepFilter(state=StepState.ERROR), 1),
+        (StepFilter(handler="orders.nobody"), 0),
+        (StepFilter(namespace="orders"), 12),
+        (StepFilter(namespace="order"), 0),
+    ],
+)
+def test_steps_are_listed_newest_first_by_every_filter(
+    cast: Cast, connection: Connection, wanted: StepFilter, found: int
+) -> None:
+    listed, more = steps.listed(connection, wanted)
+    ids = [each["step_id"] for each in listed]
+    assert (len(ids), ids, more) == (found, sorted(ids, reverse=True), None)
+    of_task, _ = steps.listed(connection, replace(wanted, task_ids=[cast.failed]))
+    assert {each["task_id"] for each in of_task} <= {cast.failed}
+
+
+@pytest.mark.usefixtures("cast")
+def test_pages_of_steps_hold_each_one_once_whatever_is_looked_at(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = [each["step_id"] for each in steps.listed(connection, StepFilter())[0]]
+    monkeypatch.setattr(steps, "LOOKED_AT_MAX", 3)
+    found: list[int] = []
+    more: int | None = max(whole) + 1
+    while more is not None:
+        page, more = steps.listed(connection, StepFilter(limit=2, before_step_id=more))
+        found += [each["step_id"] for each in page]
+    assert found == whole

@@ -1,11 +1,14 @@
 """One step with everything that happened to it."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
 from sqlalchemy import Connection, Text, cast, func, select
 from sqlalchemy.orm import aliased
 
 from tasker_zmq.domain.ids import StepId, TaskId
+from tasker_zmq.domain.states import StepState
 from tasker_zmq.store.reads.tasks import full_name
 from tasker_zmq.store.tables import (
     Batch,
@@ -22,6 +25,80 @@ from tasker_zmq.store.tables import (
     Worker,
     WorkflowStep,
 )
+
+LOOKED_AT_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepFilter:
+    """Which steps; every condition is optional, all of them must hold."""
+
+    task_ids: Sequence[TaskId] = ()
+    state: StepState | None = None
+    handler: str | None = None
+    namespace: str | None = None
+    limit: int = 50
+    before_step_id: int | None = None
+
+
+def listed(
+    connection: Connection, wanted: StepFilter
+) -> tuple[list[dict[str, Any]], StepId | None]:
+    """A page, newest first, and behind which step the next one begins; None behind the last.
+
+    It looks at no more than LOOKED_AT_MAX steps, found by their own ids or by their tasks'.
+    """
+    looked_at = select(WorkflowStep.workflow_step_id).order_by(WorkflowStep.workflow_step_id.desc())
+    if wanted.task_ids:
+        looked_at = looked_at.where(WorkflowStep.task_id.in_(wanted.task_ids))
+    if wanted.before_step_id is not None:
+        looked_at = looked_at.where(WorkflowStep.workflow_step_id < wanted.before_step_id)
+    window = looked_at.limit(LOOKED_AT_MAX).subquery()
+    chosen = _overview().join(window, window.c.workflow_step_id == WorkflowStep.workflow_step_id)
+    for column, value in (
+        (WorkflowStep.state, wanted.state),
+        (NamedTaskStep.handler_class, wanted.handler),
+        (Namespace.name, wanted.namespace),
+    ):
+        if value is not None:
+            chosen = chosen.where(column == value)
+    page = chosen.order_by(WorkflowStep.workflow_step_id.desc()).limit(wanted.limit)
+    found = [dict(row) for row in connection.execute(page).mappings()]
+    if len(found) == wanted.limit:
+        return found, found[-1]["step_id"]
+    last = looked_at.offset(LOOKED_AT_MAX - 1).limit(1)
+    more = connection.execute(last).scalar()
+    return found, None if more is None else StepId(more)
+
+
+def _overview() -> Any:
+    return (
+        select(
+            WorkflowStep.workflow_step_id.label("step_id"),
+            WorkflowStep.task_id,
+            full_name().label("workflow"),
+            WorkflowStep.name,
+            WorkflowStep.state,
+            WorkflowStep.attempts,
+            (WorkflowStep.retry_limit + 1).label("tries"),
+            WorkflowStep.losses,
+            NamedTaskStep.handler_class,
+            WorkflowStep.worker_name.label("worker"),
+            WorkflowStep.created_at,
+            WorkflowStep.started_at,
+            WorkflowStep.finished_at,
+            WorkflowStep.next_attempt_at,
+            WorkflowStep.error,
+        )
+        .join(Task, Task.task_id == WorkflowStep.task_id)
+        .join(NamedTask, NamedTask.named_task_id == Task.named_task_id)
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .outerjoin(
+            NamedTaskStep,
+            (NamedTaskStep.named_task_id == Task.named_task_id)
+            & (NamedTaskStep.named_step_id == WorkflowStep.named_step_id),
+        )
+    )
 
 
 def find_by_name(connection: Connection, task_id: TaskId, name: str) -> StepId | None:
