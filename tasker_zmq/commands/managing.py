@@ -7,18 +7,12 @@ from typing import Final
 from tasker_zmq.commands import envelope
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.deed import BY_CHARACTERS_MAX, WHY_CHARACTERS_MAX
-from tasker_zmq.commands.replies import (
-    LATER,
-    Answerer,
-    Asked,
-    CommandRefusedError,
-    refusal,
-    success,
-)
+from tasker_zmq.commands.replies import LATER, Asked, CommandRefusedError, refusal, success
 from tasker_zmq.domain.administration import Administration, Pin, WorkerMode
 from tasker_zmq.domain.ids import HandlerClass
 from tasker_zmq.pipeline import delivery
 from tasker_zmq.pipeline.inbox import Letter
+from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.pipeline.state import PendingPing, Session
 from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.protocol.workers import (

@@ -89,6 +89,8 @@ def _diagnosis(command: payloads.Command) -> Route | None:
 
 
 _DIAGNOSIS: Final = Route(Lane.OBSERVER, payloads.HealthCheck, "Health", diagnosing.diagnose)
+
+
 def _recorded(*_: object) -> None:
     """A result is answered with the ledger's verdict; see pipeline.reporting."""
 
