@@ -160,8 +160,7 @@ class _Pass:
         fresh = [*answers.ready, *(step for moved in self._moved for step in moved.ready)]
         fresh += neighbours.ready(turn, inbox)
         neighbours.tell(turn, self._moved)
-        entries = [*advance.entries(turn, fresh), *discover.sweep(turn)]
-        entries += scheduled.start_due(turn)
+        entries = [*advance.entries(turn, fresh), *discover.sweep(turn), *scheduled.start_due(turn)]
         dispatched = Dispatching(turn).run(entries)
         self._outbox.extend(dispatched.outbox)
         self._refuse(dispatched.oversized)
