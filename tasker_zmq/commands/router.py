@@ -27,7 +27,16 @@ from tasker_zmq.commands import (
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked
 from tasker_zmq.errors import ProtocolError
-from tasker_zmq.protocol import analytics, claims, codec, control, management, messages, tasks, topics
+from tasker_zmq.protocol import (
+    analytics,
+    claims,
+    codec,
+    control,
+    management,
+    messages,
+    tasks,
+    topics,
+)
 from tasker_zmq.protocol import commands as payloads
 from tasker_zmq.protocol import workers as about_workers
 from tasker_zmq.protocol.commands import Peer

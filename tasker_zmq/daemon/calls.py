@@ -8,9 +8,10 @@ from typing import Final
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
 from tasker_zmq.commands.calling import Functions
-from tasker_zmq.commands.replies import Answerer, Asked, CommandRefusedError, refusal
+from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
 from tasker_zmq.commands.router import Route
 from tasker_zmq.pipeline.inbox import Letter
+from tasker_zmq.pipeline.letters import Answerer
 
 RUNNING_MAX: Final = 8  # those that were given up count until they end
 
