@@ -57,8 +57,8 @@ crashes: $(READY_TO_DEVELOP) ## Run the tests that kill processes, also the long
 	@DB=$(DB) FRESH_PROCESSES=1 $(BIN)/python -m pytest -m "slow or crashes" tests/processes/test_crashes_*.py tests/processes/test_chaos.py $(ARGS)
 
 .PHONY: bench
-bench: $(READY_TO_DEVELOP) ## Measure latency and throughput of 4-step chains (ARGS="--chains 500")
-	@$(BIN)/python -m bench.chains $(ARGS)
+bench: $(READY_TO_DEVELOP) ## Measure throughput, latency and cost of ten workloads (ARGS="--only chain4 --seconds 5")
+	@$(BIN)/tasker-zmq bench $(ARGS)
 
 .PHONY: sim
 sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 for the first, ARGS="--without loss")

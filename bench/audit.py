@@ -4,21 +4,21 @@
 troubles them alike; the processor time is that of the whole daemon, the scribe's thread included.
 """
 
-import os
 import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import click
 import orjson
 import zmq
 
-from bench.chain import chain4
-from bench.chains import request
-from bench.system import System, running, wait_until
+from bench.system import running
+from tasker_zmq.cli.benchmark.costs import processor_seconds
+from tasker_zmq.cli.benchmark.load import chain4
+from tasker_zmq.cli.benchmark.submitting import request
+from tasker_zmq.cli.benchmark.system import System
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
 from tasker_zmq.protocol import codec
@@ -40,7 +40,7 @@ class Candidate:
     processor: list[float] = field(default_factory=list)
 
     def turn(self, frames: list[bytes]) -> None:
-        used = processor_seconds(self.system)
+        used = processor_seconds([self.system.daemon])
         began = time.perf_counter()
         for frame in frames:
             self.socket.send(frame)
@@ -48,14 +48,7 @@ class Candidate:
             self.socket.recv()
         self.seconds.append(time.perf_counter() - began)
         time.sleep(SETTLE_SECONDS)  # what is written afterwards counts too
-        self.processor.append(processor_seconds(self.system) - used)
-
-
-def processor_seconds(system: System) -> float:
-    """What the daemon has used so far."""
-    stat = Path(f"/proc/{system.programs[0].running.pid}/stat").read_text(encoding="ascii")
-    user, kernel = stat.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(kernel)) / os.sysconf("SC_CLK_TCK")
+        self.processor.append(processor_seconds([self.system.daemon]) - used)
 
 
 def submissions_of(count: int, ids: IdMaker) -> list[bytes]:
@@ -64,7 +57,7 @@ def submissions_of(count: int, ids: IdMaker) -> list[bytes]:
             Command(
                 command_type="InitializeTask",
                 command_id=ids.uuid7(),
-                payload=Payload(type="InitializeTask", data=codec.raw(request(number))),
+                payload=Payload(type="InitializeTask", data=codec.raw(request("chain4", number))),
             )
         )
         for number in range(count)
@@ -75,7 +68,7 @@ def submissions_of(count: int, ids: IdMaker) -> list[bytes]:
 def candidate(level: str, context: "zmq.Context[zmq.Socket[bytes]]") -> Iterator[Candidate]:
     """A daemon with that `audit.level`, a workflow, and nobody who would run it."""
     with running([], settings={"TASKER_AUDIT_LEVEL": level}) as system:
-        wait_until(system, STARTED)
+        system.wait_until(STARTED)
         with CommandClient(system.commands) as client:
             client.ask("PublishTemplates", PublishTemplates(templates=(chain4.template(),)))
         with context.socket(zmq.DEALER) as socket:
@@ -97,7 +90,7 @@ def audit(*, submissions: int, turns: int) -> None:
         for number in range(turns + 1):
             for each in (off, kept) if number % 2 else (kept, off):
                 each.turn(submissions_of(submissions, ids))
-        wait_until(kept.system, KEPT, wanted=2 * submissions * (turns + 1))
+        kept.system.wait_until(KEPT, wanted=2 * submissions * (turns + 1))
     figures = {
         each.level: {
             "seconds": round(statistics.median(each.seconds[1:]), 3),

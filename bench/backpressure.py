@@ -10,12 +10,14 @@ import click
 import orjson
 from sqlalchemy import text
 
-from bench.chains import CHAIN, one_by_one
-from bench.system import System, WorkerSpec, running
+from bench.system import running
+from tasker_zmq.cli.benchmark import submitting
+from tasker_zmq.cli.benchmark.system import System, WorkerSpec
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.protocol.commands import PublishTemplates
 from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
 
+CHAIN = Path(__file__).with_name("chain.py")
 SLOW = Path(__file__).with_name("slow.py")
 WIDTH = 500
 WARM_UP_CHAINS = 30
@@ -24,6 +26,22 @@ CHAINS_OVER = (
     "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks t JOIN tasker_named_tasks n "
     "USING (named_task_id) WHERE t.completed_at IS NULL AND n.name = 'chain4')"
 )
+
+
+TAKEN = (
+    "SELECT array_agg(ms) FROM (SELECT (extract(epoch FROM t.completed_at - t.requested_at) "
+    "* 1000)::float8 AS ms FROM tasker_tasks t JOIN tasker_named_tasks n USING (named_task_id) "
+    "WHERE n.name = 'chain4' ORDER BY t.task_id DESC LIMIT :chains) newest"
+)
+
+
+def one_by_one(system: System, chains: int) -> list[float]:
+    """Milliseconds from request to completion as the daemon recorded them, one chain at a time."""
+    for number in range(chains):
+        submitting.submit(system, [submitting.request("chain4", number)])
+        system.wait_until(CHAINS_OVER)
+    taken = system.scalar(TAKEN, chains=chains)
+    return [float(each) for each in taken] if isinstance(taken, list) else []
 
 
 def wide() -> dict[str, object]:
@@ -71,14 +89,12 @@ def backpressure(*, steps: int, chains: int) -> None:
     fast = WorkerSpec(target=CHAIN, concurrency=8)
     slow = WorkerSpec(target=SLOW, concurrency=1)
     with running([fast, fast]) as idle, running([fast, fast, slow]) as loaded:
-        one_by_one(loaded, WARM_UP_CHAINS, until=CHAINS_OVER)
+        one_by_one(loaded, WARM_UP_CHAINS)
         memory = resident_mib(loaded)
         waiting = submit_slow(loaded, steps)
         without, beside = [], []
         for turn in range(1 + chains // CHAINS_PER_TURN):
-            turns = [
-                one_by_one(each, CHAINS_PER_TURN, until=CHAINS_OVER) for each in (idle, loaded)
-            ]
+            turns = [one_by_one(each, CHAINS_PER_TURN) for each in (idle, loaded)]
             if turn:  # the first one warms up
                 without += turns[0]
                 beside += turns[1]

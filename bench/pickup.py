@@ -12,8 +12,9 @@ from typing import Final
 import click
 from sqlalchemy import text
 
-from bench.chains import CHAIN
-from bench.system import System, WorkerSpec, running, wait_until
+from bench.system import running
+from tasker_zmq.cli.benchmark.system import System, WorkerSpec
+from tasker_zmq.cli.benchmark.workloads import LOAD
 from tasker_zmq.clock import SystemClock
 
 WORKFLOW: Final = "bench/chain4"
@@ -60,7 +61,7 @@ def taken(system: System, submit: Submit, *, times: int) -> list[float]:
     for _ in range(times):
         task_id = submit(system)
         committed_at = clock.now()
-        wait_until(system, SENT, task_id=task_id)
+        system.wait_until(SENT, task_id=task_id)
         with system.engine.connect() as connection:
             started_at = connection.execute(STARTED_AT, {"task_id": task_id}).scalar_one()
         found.append((started_at - committed_at).total_seconds() * 1_000)
@@ -79,7 +80,7 @@ def told(name: str, milliseconds: list[float]) -> str:
 @click.option("--sweeps", default=10, show_default=True, help="Each takes seconds.")
 def bench(*, pushes: int, sweeps: int) -> None:
     """Print how long submissions wait, and the daemon's connections."""
-    with running([WorkerSpec(target=CHAIN, concurrency=8)]) as system:
+    with running([WorkerSpec(target=LOAD, concurrency=8)]) as system:
         taken(system, pushed, times=5)
         click.echo("picked up by     tasks    p50 ms    p95 ms    max ms")
         click.echo(told("push", taken(system, pushed, times=pushes)))
