@@ -188,8 +188,10 @@ def _succeed_the_dead(turn: Turn) -> bool:
         held = _in_flight(turn.connection, taken)
         turn.changes.then(lambda: _watch(state, tuning, _Unsettled(taken, held), now=turn.now))
         log(logger, logging.WARNING, Event.BATCHES_TAKEN_OVER, batches=len(taken), steps=len(held))
-    if (claimed or state.viable.overflowed) and state.sweep_cursor is None:
-        turn.changes.then(lambda: _restart(state))
+    if claimed or state.viable.overflowed:
+        # A sweep that is under way may be past what was claimed: then there is more for the next.
+        again = _restart if state.sweep_cursor is None else _note_more
+        turn.changes.then(lambda: again(state))
     return len(claimed) == tuning.sweep_tasks_max or len(taken) == PAGE
 
 

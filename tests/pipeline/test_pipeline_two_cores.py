@@ -100,6 +100,21 @@ def test_what_a_dead_core_had_sent_is_taken_over_and_its_workers_results_count(
     assert [row.attempts for row in second.steps(task).values()] == [1, 1]
 
 
+def test_what_is_claimed_behind_a_sweep_that_is_under_way_is_found_by_the_next(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    task = first.submit("pair")
+    second.worker("bert")
+    second.clock.advance(second.tuning.core_lease_seconds + 0.5)
+    second.state.sweep_cursor = (0, task + 100)
+    second.tick(*second.beats())
+    assert second.task(task).processing_core_id == "second"
+    second.run()
+    assert second.task(task).state == "complete"
+
+
 def test_steps_whose_worker_died_with_its_core_go_elsewhere(make_world: MakeWorld) -> None:
     first, second = two(make_world)
     first.publish(template("pair", PAIR))
