@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 CONFLICT_TRIES = 5
 AWAY_SECONDS_MIN, AWAY_SECONDS_MAX = 0.2, 2.0
 SLEEP_SECONDS_MAX = 5.0
-ABSENCE_SECONDS = SLEEP_SECONDS_MAX + 1.0
 
 Send = Callable[[Outbox], None]
 
@@ -77,7 +76,7 @@ class EngineThread(threading.Thread):
         self._stopping = threading.Event()
         self._connection = parts.connection
         self._ticked_at = parts.clock.monotonic()
-        self._forgiven = 0.0
+        self._rested = self._forgiven = 0.0
         self.ticks = 0
         self.away = False
         self.away_because = ""
@@ -91,8 +90,9 @@ class EngineThread(threading.Thread):
     def run(self) -> None:
         try:
             while not self._stopping.is_set():
+                self._rested = self._patience()
                 inbox = self._parts.mailbox.take(
-                    self._parts.messages_max, self._parts.commands_max, self._patience()
+                    self._parts.messages_max, self._parts.commands_max, self._rested
                 )
                 self._deal_with(inbox)
                 self._parts.ticked()
@@ -174,14 +174,14 @@ class EngineThread(threading.Thread):
 
     def _forgive(self, now: datetime) -> None:
         """If this thread was held up for long, by whatever it was, that is nobody else's fault."""
-        absent = self._clock.monotonic() - self._ticked_at
-        if absent > ABSENCE_SECONDS:
+        absent = self._clock.monotonic() - self._ticked_at - self._rested
+        if absent > self._tuning.session_dead_seconds / 2:
             forgive_absence(self._state, timedelta(seconds=absent - self._forgiven), now)
             self._forgiven = absent
 
     def _run_tick(self, inbox: Sequence[Received]) -> None:
         for tries_left in reversed(range(CONFLICT_TRIES)):
-            now = self._clock.now()
+            now, began = self._clock.now(), self._clock.monotonic()
             self._forgive(now)
             try:
                 with self._transaction() as connection:
@@ -196,7 +196,8 @@ class EngineThread(threading.Thread):
         else:
             raise AssertionError("the last try returns or raises")
         self.ticks += 1
-        self._ticked_at, self._forgiven = self._clock.monotonic(), 0.0
+        # Not when it ended: a tick may have been stopped in its middle.
+        self._ticked_at, self._forgiven = began, 0.0
         ticked.changes.carry_out()
         if ticked.outbox:
             for publication in ticked.outbox.publications:

@@ -4,12 +4,13 @@ import logging
 
 import click
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from tasker_zmq.cli.failures import run
 from tasker_zmq.daemon.engine import EngineThread
 from tasker_zmq.pipeline.upkeep import CoreLostError
 from tasker_zmq.telemetry.events import Event
+from tasker_zmq.testing.world import World
 
 
 def take_name(engine: Engine) -> None:
@@ -55,3 +56,14 @@ def test_an_engine_that_lost_its_connection_asks_at_once_whether_the_name_is_sti
     take_name(engine)
     with pytest.raises(CoreLostError):
         thread._run_tick([])
+
+
+def test_a_tick_that_was_stopped_in_its_middle_makes_nobody_silent(
+    thread: EngineThread, engine: Engine, world: World
+) -> None:
+    session_id = world.worker().session_id
+    seconds = world.tuning.session_dead_seconds + 1
+    event.listen(engine, "commit", lambda _: world.clock.advance(seconds), once=True)
+    thread._run_tick([])
+    thread._run_tick([])
+    assert session_id in world.state.sessions
