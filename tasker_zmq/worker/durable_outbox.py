@@ -218,7 +218,10 @@ def _check(connection: sqlite3.Connection, path: Path, worker_name: str) -> None
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != FORMAT:
         raise OutboxFileError(f"outbox '{path}' has format {version}; this version reads {FORMAT}")
-    owner = connection.execute("SELECT worker_name FROM owner").fetchone()[0]
+    row = connection.execute("SELECT worker_name FROM owner").fetchone()
+    owner = row[0] if row else None
+    if not isinstance(owner, str):  # a torn page may read as if nothing had been written there
+        raise OutboxFileError(f"outbox '{path}' is malformed: it says no worker's name")
     if owner != worker_name:
         raise OutboxFileError(
             f"outbox '{path}' is the worker {owner}'s, and this one is {worker_name}; give each"
