@@ -21,6 +21,7 @@ from tasker_zmq.domain.reconciliation import (
     reconcile,
 )
 from tasker_zmq.domain.results import ResultStatus, Verdict, result_status
+from tasker_zmq.pipeline.accounts import BatchView
 from tasker_zmq.protocol import topics
 from tasker_zmq.protocol.messages import (
     BatchCompletion,
@@ -117,6 +118,20 @@ def compare(accounts: Accounts) -> Reconciliation:
     """Whether the two accounts agree."""
     partials, completions = accounts.both()
     return reconcile(accounts.steps, partials, completions=completions)
+
+
+def compare_at_once(batch: BatchView) -> None:
+    """Compare a batch whose whole life lies in this tick: its messages are all there is of it.
+
+    Only agreement is settled here; differences are looked for again in the ledger and stored.
+    """
+    whole = batch.completion_heard and batch.ended >= batch.batch_size
+    if batch.heard_before or not whole or len(batch.batch_step_ids) < batch.batch_size:
+        return
+    found = of_messages(batch.batch_step_ids, batch.messages)
+    verdict = compare(found)
+    if verdict.status is ReconciliationStatus.CONSISTENT:
+        batch.reconciliation_status = ReconciliationStatus.CONSISTENT.value
 
 
 def store(

@@ -177,7 +177,7 @@ class _Pass:
         findings = applying.run(decoded)
         self._hear(findings)
         for view in findings.views.batches.values():
-            _compare_at_once(view)
+            reconcile.compare_at_once(view)
         self._write(findings)
         self._outbox.letters += delivery.acknowledge(self._turn, findings.recorded)
         self._outbox.letters += reporting.letters(self._turn, received, findings.ledger_rows)
@@ -336,20 +336,6 @@ class _Pass:
         step_store.start_tasks(self._turn.connection, task_ids, now=self._turn.now)
         moves, letters = oversized_moves(oversized, self._turn.tuning.limits.steps_bytes_max)
         self._write(Findings(moves=moves, dead_letters=letters))
-
-
-def _compare_at_once(batch: accounts.BatchView) -> None:
-    """Compare a batch whose whole life lies in this tick: its messages are all there is of it.
-
-    Only agreement is settled here; differences are looked for again in the ledger and stored.
-    """
-    whole = batch.completion_heard and batch.ended >= batch.batch_size
-    if batch.heard_before or not whole or len(batch.batch_step_ids) < batch.batch_size:
-        return
-    found = reconcile.of_messages(batch.batch_step_ids, batch.messages)
-    verdict = reconcile.compare(found)
-    if verdict.status is ReconciliationStatus.CONSISTENT:
-        batch.reconciliation_status = CONSISTENT
 
 
 def _tell_gone(session: Session, moves: Sequence[Move], *, why: str) -> None:
