@@ -13,6 +13,7 @@ from sqlalchemy import text
 from bench.system import running
 from tasker_zmq.cli.benchmark import submitting
 from tasker_zmq.cli.benchmark.system import System, WorkerSpec
+from tasker_zmq.cli.benchmark.workloads import latencies, newest
 from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.protocol.commands import PublishTemplates
 from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
@@ -28,20 +29,13 @@ CHAINS_OVER = (
 )
 
 
-TAKEN = (
-    "SELECT array_agg(ms) FROM (SELECT (extract(epoch FROM t.completed_at - t.requested_at) "
-    "* 1000)::float8 AS ms FROM tasker_tasks t JOIN tasker_named_tasks n USING (named_task_id) "
-    "WHERE n.name = 'chain4' ORDER BY t.task_id DESC LIMIT :chains) newest"
-)
-
-
 def one_by_one(system: System, chains: int) -> list[float]:
     """Milliseconds from request to completion as the daemon recorded them, one chain at a time."""
+    before = newest(system)
     for number in range(chains):
         submitting.submit(system, [submitting.request("chain4", number)])
         system.wait_until(CHAINS_OVER)
-    taken = system.scalar(TAKEN, chains=chains)
-    return [float(each) for each in taken] if isinstance(taken, list) else []
+    return latencies(system, "chain4", after=before)
 
 
 def wide() -> dict[str, object]:

@@ -79,17 +79,20 @@ def _peaks(system: System) -> dict[str, float]:
     }
 
 
-def _latencies(system: System, after: int) -> list[float]:
-    """Milliseconds of each task with a higher id."""
+def latencies(system: System, name: str, *, after: int) -> list[float]:
+    """Milliseconds of each task of that workflow with a higher id, as the daemon recorded them."""
     found = system.scalar(
         "SELECT array_agg((extract(epoch FROM completed_at - requested_at) * 1000)::float8) "
-        "FROM tasker_tasks WHERE task_id > :after",
+        "FROM tasker_tasks t JOIN tasker_named_tasks n USING (named_task_id) "
+        "WHERE task_id > :after AND n.name = :name",
         after=after,
+        name=name,
     )
     return [float(each) for each in found] if isinstance(found, list) else []
 
 
-def _newest(system: System) -> int:
+def newest(system: System) -> int:
+    """The id of the task that was made last, 0 when there is none."""
     return int(str(system.scalar("SELECT coalesce(max(task_id), 0) FROM tasker_tasks")))
 
 
@@ -121,7 +124,7 @@ def throughput(name: str, *, warm_up: int) -> Callable[[System, Scale], Figures]
         _run(system, name, warm_up)
         taken = time.perf_counter() - started
         tasks = max(warm_up, round(warm_up / taken * scale.seconds))
-        before = _newest(system)
+        before = newest(system)
         system.wait_until(SETTLED)
         costs = Costs.of(system)
         _run(system, name, tasks)
@@ -142,14 +145,14 @@ def latency(name: str, *, warm_up: int, steps: int) -> Callable[[System, Scale],
     """One task at a time on a system that does nothing else."""
 
     def measure(system: System, scale: Scale) -> Figures:
-        for number in range(warm_up):
-            _one(system, name, number)
-        before, number = _newest(system), 0
+        for _ in range(warm_up):
+            _run(system, name, 1)
+        before, number = newest(system), 0
         until = time.perf_counter() + scale.seconds
         while time.perf_counter() < until or number < TASKS_MIN:
-            _one(system, name, number)
+            _run(system, name, 1)
             number += 1
-        taken = percentiles(_latencies(system, before))
+        taken = percentiles(latencies(system, name, after=before))
         per_step = {key: round(value / steps, 2) for key, value in taken.items()}
         return Figures(
             latency_ms=taken,
@@ -158,10 +161,6 @@ def latency(name: str, *, warm_up: int, steps: int) -> Callable[[System, Scale],
         )
 
     return measure
-
-
-def _one(system: System, name: str, number: int) -> None:
-    _run(system, name, 1)
 
 
 def fanned(name: str, width: int, *, head: bool) -> Callable[[System, Scale], Figures]:
@@ -213,7 +212,7 @@ def submission_in_bulk(system: System, scale: Scale) -> Figures:
 def mixed(system: System, scale: Scale) -> Figures:
     """Chains one at a time beside steps that take a second and keep half of the places busy."""
     naps = round(scale.seconds * scale.workers * scale.concurrency / 2)
-    before = _newest(system)
+    before = newest(system)
     submitting.submit(system, (submitting.request("nap", each) for each in range(naps)))
     over = (
         "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks t JOIN tasker_named_tasks n "
@@ -224,15 +223,8 @@ def mixed(system: System, scale: Scale) -> Figures:
         submitting.submit(system, [submitting.request("chain4", number)])
         system.wait_until(over)
         number += 1
-    found = system.scalar(
-        "SELECT array_agg((extract(epoch FROM completed_at - requested_at) * 1000)::float8) "
-        "FROM tasker_tasks t JOIN tasker_named_tasks n USING (named_task_id) "
-        "WHERE task_id > :before AND n.name = 'chain4'",
-        before=before,
-    )
-    taken = [float(each) for each in found] if isinstance(found, list) else []
     return Figures(
-        latency_ms=percentiles(taken),
+        latency_ms=percentiles(latencies(system, "chain4", after=before)),
         peak_rss_mib=_peaks(system),
         more={"chains": number, "naps": naps},
     )
