@@ -1,6 +1,5 @@
 """Questions that are answered beside the engine, about a history that is known."""
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -21,20 +20,9 @@ from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.store.reads import analytics
 from tasker_zmq.store.reads.analytics import Window
 from tasker_zmq.testing import ManualClock
-from tests.databases import database
 from tests.store.seeding import Cast, diamond, told
 
 WORKFLOW = "orders/fulfil_order@1.0.0"
-
-
-@pytest.fixture(scope="module")
-def shared(server_url: str, template_database: str) -> Iterator[Engine]:
-    """One database for all tests here: each of them rolls back what it told."""
-    name = f"tasker_tests_{os.getpid()}_analytics"
-    with database(server_url, name, template=template_database) as url:
-        engine = create(url, purpose="tests", limits=ConnectionLimits())
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What is stored, as the questions of people find it."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
@@ -10,7 +9,6 @@ from sqlalchemy import Connection, Engine, text
 
 from tasker_zmq.domain.ids import BatchId, StepId, TaskId
 from tasker_zmq.domain.states import StepState
-from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.store.reads import batches, health, ledger, steps, tasks, workers, workflows
 from tasker_zmq.store.reads.batches import BatchFilter
 from tasker_zmq.store.reads.ledger import LedgerFilter
@@ -18,20 +16,9 @@ from tasker_zmq.store.reads.standing import error_text, live_sessions, standing
 from tasker_zmq.store.reads.steps import StepFilter
 from tasker_zmq.store.reads.tasks import TaskFilter
 from tasker_zmq.testing import ManualClock
-from tests.databases import database
 from tests.store.seeding import HANDLERS, Cast, diamond, told
 
 NOBODY = 999_999
-
-
-@pytest.fixture(scope="module")
-def shared(server_url: str, template_database: str) -> Iterator[Engine]:
-    """One database for all tests here: each of them rolls back what it told."""
-    name = f"tasker_tests_{os.getpid()}_reads"
-    with database(server_url, name, template=template_database) as url:
-        engine = create(url, purpose="tests", limits=ConnectionLimits())
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture

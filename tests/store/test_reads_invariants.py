@@ -1,26 +1,13 @@
 """Each invariant holds after an honest history, and what breaks it is found."""
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.store.reads.invariants import INVARIANTS, LIMIT, check_invariants
 from tasker_zmq.testing import ManualClock
-from tests.databases import database
 from tests.store.seeding import Story, diamond, told
-
-
-@pytest.fixture(scope="module")
-def shared(server_url: str, template_database: str) -> Iterator[Engine]:
-    """One database for all tests here: each of them rolls back what it told."""
-    name = f"tasker_tests_{os.getpid()}_reads_invariants"
-    with database(server_url, name, template=template_database) as url:
-        engine = create(url, purpose="tests", limits=ConnectionLimits())
-        yield engine
-        engine.dispose()
 
 
 @pytest.fixture
