@@ -1,14 +1,19 @@
 """NOTIFY, and LISTEN on a connection that does nothing else."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from sqlalchemy import Connection, func, select
 
 
 def listen(connection: Connection, channels: Iterable[str]) -> None:
-    """From now on this connection hears of these channels, names of ours."""
+    """From now on this connection hears of these channels, names of ours.
+
+    It leaves its pool and is closed at its end: whoever came after would find one that commits
+    each statement by itself and goes on listening.
+    """
+    connection.detach()
     _driver(connection).set_autocommit(True)
     for channel in channels:
         connection.exec_driver_sql(f"LISTEN {channel}")
@@ -26,7 +31,7 @@ def notify(connection: Connection, channel: str, payload: str) -> None:
 
 
 def _driver(connection: Connection) -> psycopg.Connection[Any]:
-    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
+    driver = connection.connection.dbapi_connection  # a detached one tells no other
     if driver is None:
         raise psycopg.InterfaceError("the connection is closed")
-    return driver
+    return cast("psycopg.Connection[Any]", driver)

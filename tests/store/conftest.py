@@ -17,6 +17,6 @@ def shared(
     """One database for all tests of a module: each of them rolls back what it told."""
     name = f"tasker_tests_{os.getpid()}_{request.module.__name__.rpartition('.')[2]}"
     with database(server_url, name, template=template_database) as url:
-        engine = create(url, purpose="tests", limits=ConnectionLimits())
+        engine = create(url, purpose="tests", limits=ConnectionLimits(), pool_size=2)
         yield engine
         engine.dispose()
