@@ -1,5 +1,6 @@
 """What workers declare: who is exclusive, which version, the priority, and the configuration."""
 
+import random
 from typing import Any
 
 import msgspec
@@ -7,7 +8,10 @@ import orjson
 import pytest
 from sqlalchemy import text
 
+from tasker_zmq.domain.ids import HandlerClass
+from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.selection import STRATEGIES
+from tasker_zmq.domain.supported import PRIORITY
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
 from tasker_zmq.testing.simulated_worker import SimulatedWorker
@@ -168,3 +172,53 @@ def test_a_declaration_that_cannot_be_meant_is_refused(
     reply = world.ask("RegisterWorker", asked)
     assert reply.payload.type == "Error"
     assert said in orjson.loads(bytes(reply.payload.data))["message"]
+
+
+def drawn_crowd(world: World, seed: int) -> None:
+    """Six workflows of a few handlers, and workers of all sorts that know some of either."""
+    dice = random.Random(seed)
+    handlers = [f"tests.h{number}" for number in range(6)]
+    names = [f"flow{number}" for number in range(6)]
+    for name in names:
+        nodes = {f"s{n}": Node(handler=dice.choice(handlers)) for n in range(dice.randint(1, 3))}
+        world.publish(template(name, nodes))
+    for number in range(24):
+        known = [
+            task(name, dice.choice([VERSION, "*", "9.9.9"]), priority=dice.choice([50, 100, 200]))
+            for name in dice.sample(names, dice.randint(0, 3))
+        ]
+        world.worker(
+            f"worker{number}",
+            handlers=dice.sample(handlers, dice.randint(0, 2)),
+            supported_tasks=tuple(known),
+            exclusive=bool(known) and dice.random() < 0.5,
+        )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sql_names_the_very_sessions_that_dispatch_would_choose_from(
+    world: World, seed: int
+) -> None:
+    drawn_crowd(world, seed)
+    handlers: dict[int, list[str]] = {}
+    for row in world.rows(
+        "SELECT named_task_id, handler_class FROM tasker_named_tasks_named_steps"
+    ):
+        handlers.setdefault(row.named_task_id, []).append(row.handler_class)
+    for row in world.rows("SELECT named_task_id, name FROM tasker_named_tasks"):
+        name = TaskName(NAMESPACE, row.name, VERSION)
+        kinds = [
+            Kind(HandlerClass(each), row.named_task_id) for each in handlers[row.named_task_id]
+        ]
+        wanted = {
+            session.session_id: able.priorities.get(session.session_id, PRIORITY)
+            for able in (world.state.sessions.able(kind, name) for kind in kinds)
+            for session in able.sessions
+        }
+        told = world.rows(
+            "SELECT session_id, priority FROM tasker_candidate_workers(:task, 'core-1', :now)",
+            task=row.named_task_id,
+            now=world.clock.now(),
+        )
+        assert {each.session_id: each.priority for each in told} == wanted
+        assert [each.priority for each in told] == sorted(wanted.values(), reverse=True)
