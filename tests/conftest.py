@@ -1,5 +1,6 @@
 """What every test may ask for: a migrated database of its own, an engine on it, a manual clock."""
 
+import gc
 import os
 from collections.abc import Iterator
 from itertools import count
@@ -16,7 +17,7 @@ from tests import databases, scheduling
 
 # `ci` tries the same examples each time, so that a change is judged by what it changed; `search`
 # looks for new ones. A failure prints what makes it happen again. No deadlines: nothing is timed.
-settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=40)
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, max_examples=25)
 settings.register_profile(
     "search",
     deadline=None,
@@ -37,6 +38,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):  # one of several testers
         items.sort(key=lambda each: scheduling.rank_of(each.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """All that was imported and collected stays: to look through it again and again costs time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -187,12 +187,9 @@ def forget_differences(connection: Connection, batch_ids: Sequence[BatchId]) -> 
 
 def reserve_ids(connection: Connection, table: str, column: str, *, count: int) -> list[int]:
     """`count` fresh ids of an identity column; unused ones are gaps."""
-    statement = (
-        "SELECT nextval(pg_get_serial_sequence(:table, :column)) "
-        "FROM generate_series(1, CAST(:count AS integer))"
-    )
     values = {"table": table, "column": column, "count": count}
-    return [row[0] for row in connection.execute(text(statement), values)]
+    ids: list[int] = rows(connection, "reserve_ids", values)[0].ids
+    return ids
 
 
 def mark_published(

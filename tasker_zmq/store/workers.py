@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple
 
+import orjson
 from sqlalchemy import Connection, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, RegistrationId, SessionId
 from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.statements import rows, run
-from tasker_zmq.store.tables import Core, Registration, RegistrationStatus, Worker
+from tasker_zmq.store.tables import Core, Registration, RegistrationStatus
 
 CORES_CHANNEL: Final = "tasker_cores"  # of NOTIFY, when a core begins, or gives up its work
 STARTED: Final = " started"  # after the name of one that begins
@@ -56,36 +57,22 @@ def register(
     connection: Connection, new: NewRegistration, *, now: datetime
 ) -> tuple[int, RegistrationId]:
     """Write worker and session; returns the worker's and the registration's id."""
-    said = {
-        "metadata": new.metadata,
-        "declared_tasks": list(new.declared_tasks),
+    values = {
+        "worker_name": new.worker_name,
+        "metadata": orjson.dumps(new.metadata).decode(),
+        "declared_tasks": orjson.dumps(list(new.declared_tasks)).decode(),
         "exclusive": new.exclusive,
-        "updated_at": now,
+        "session_id": new.session_id,
+        "core_id": new.core_id,
+        "connection_type": new.connection_type,
+        "connection_details": orjson.dumps(new.connection_details).decode(),
+        "protocol_version": new.protocol_version,
+        "handlers": orjson.dumps(new.handlers).decode(),
+        "credit": new.credit,
+        "now": now,
     }
-    worker_id: int = connection.execute(
-        insert(Worker.__table__)  # type: ignore[arg-type]
-        .values(worker_name=new.worker_name, created_at=now, **said)
-        .on_conflict_do_update(index_elements=["worker_name"], set_=said)
-        .returning(Worker.worker_id)
-    ).scalar_one()
-    registration_id: int = connection.execute(
-        insert(Registration)
-        .values(
-            worker_id=worker_id,
-            session_id=new.session_id,
-            core_id=new.core_id,
-            status=RegistrationStatus.REGISTERED,
-            connection_type=new.connection_type,
-            connection_details=new.connection_details,
-            protocol_version=new.protocol_version,
-            handlers=list(new.handlers),
-            credit=new.credit,
-            last_heartbeat_at=now,
-            registered_at=now,
-        )
-        .returning(Registration.registration_id)
-    ).scalar_one()
-    return worker_id, RegistrationId(registration_id)
+    (row,) = rows(connection, "register_worker", values)
+    return row.worker_id, RegistrationId(row.registration_id)
 
 
 def beat(
@@ -124,10 +111,8 @@ def sessions_of(
     connection: Connection, worker_id: int, session_ids: Sequence[SessionId]
 ) -> set[SessionId]:
     """Those of the sessions that were this worker's."""
-    chosen = select(Registration.session_id).where(
-        Registration.session_id.in_(session_ids), Registration.worker_id == worker_id
-    )
-    return {SessionId(each) for each in connection.execute(chosen).scalars()}
+    values = {"session_ids": list(session_ids), "worker_id": worker_id}
+    return {SessionId(row.session_id) for row in rows(connection, "sessions_of_worker", values)}
 
 
 def processes_of(
@@ -146,11 +131,7 @@ def close_sessions(
     connection: Connection, session_ids: Sequence[SessionId], *, now: datetime
 ) -> None:
     """Mark sessions as disconnected."""
-    connection.execute(
-        update(Registration)
-        .where(Registration.session_id.in_(session_ids), Registration.unregistered_at.is_(None))
-        .values(status=RegistrationStatus.DISCONNECTED, unregistered_at=now)
-    )
+    run(connection, "close_sessions", {"session_ids": list(session_ids), "now": now})
 
 
 def close_sessions_of(connection: Connection, core_id: CoreId, *, now: datetime) -> None:

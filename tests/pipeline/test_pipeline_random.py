@@ -128,7 +128,7 @@ def finish(world: World) -> None:
 
 
 @settings(
-    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(nodes=graphs(), seed=st.integers(0, 1 << 32), count=st.integers(1, 4))
 def test_random_workflows_under_random_misfortune_end_and_break_no_invariant(

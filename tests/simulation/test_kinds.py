@@ -1,5 +1,6 @@
 """What is drawn beside the usual workers is there, and does what it is drawn for."""
 
+import re
 from typing import Any
 
 import pytest
@@ -13,26 +14,25 @@ from tests.simulation.simulation import simulate
 SEEDS = range(1, 7)
 
 
-def lines(database: Database, word: str, **fixed: Any) -> list[str]:
-    """What the traces of some storms, in which nothing was broken, say of `word`."""
-    found: list[str] = []
+def told(database: Database, word: str, **fixed: Any) -> bool:
+    """Whether the trace of one of some storms, in which nothing was broken, has this in it."""
     for seed in SEEDS:
         outcome = simulate(draw(seed, **fixed), database)
         assert outcome.violation is None, report(outcome)
-        found += [line for line in outcome.trace if word in line]
-    return found
+        if any(re.search(word, line) for line in outcome.trace):
+            return True
+    return False
 
 
 def test_processes_leave_results_on_disk(simulated_database: Database) -> None:
     crashes = {"crash_before_send": 0.15}
-    left = lines(simulated_database, "results on disk", rates=crashes, **ON_DISK)
-    assert any("0 results" not in line for line in left)
+    assert told(simulated_database, r"[1-9]\d* results on disk", rates=crashes, **ON_DISK)
 
 
 def test_a_second_process_refuses_an_outbox_in_use(simulated_database: Database) -> None:
-    assert lines(simulated_database, "refuses to start", rates={"worker_pause": 0.4}, **ON_DISK)
+    assert told(simulated_database, "refuses to start", rates={"worker_pause": 0.4}, **ON_DISK)
 
 
 @pytest.mark.parametrize("kind", [Legacy.BESIDE, Legacy.NEEDED])
 def test_a_worker_without_a_session_runs_steps(simulated_database: Database, kind: Legacy) -> None:
-    assert lines(simulated_database, "runs legacy", legacy=kind)
+    assert told(simulated_database, "runs legacy", legacy=kind)

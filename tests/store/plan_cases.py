@@ -128,6 +128,7 @@ CASES: dict[str, Case] = {
             "now": NOW,
         }
     ),
+    "close_sessions": Case(values={"session_ids": [f"s{n}" for n in range(1, 11)], "now": NOW}),
     "confirm_starts": Case(
         values={"batch_uuid": UUIDS[0], "step_ids": _running(), "session_id": "s1", "now": NOW}
     ),
@@ -179,6 +180,22 @@ CASES: dict[str, Case] = {
             "status": "healthy",
         }
     ),
+    "register_worker": Case(
+        values={
+            "worker_name": "anna",
+            "metadata": "{}",
+            "declared_tasks": "[]",
+            "exclusive": False,
+            "session_id": "new",
+            "core_id": volume.CORE,
+            "connection_type": "zeromq",
+            "connection_details": "{}",
+            "protocol_version": "1.0",
+            "handlers": "[]",
+            "credit": 1,
+            "now": NOW,
+        }
+    ),
     "release_tasks": Case(
         values={
             "task_ids": TASK_IDS_OPEN,
@@ -189,6 +206,7 @@ CASES: dict[str, Case] = {
             "now": NOW,
         }
     ),
+    "reserve_ids": Case(values={"table": "tasker_tasks", "column": "task_id", "count": 100}),
     "retries_due": Case(values={"core_id": volume.CORE, "now": NOW, "at_most": 50}, rows_max=110),
     "send_batches_again": Case(
         values={
@@ -197,6 +215,9 @@ CASES: dict[str, Case] = {
             "publications": ONES,
             "now": NOW,
         }
+    ),
+    "sessions_of_worker": Case(
+        values={"session_ids": [f"s{n}" for n in range(1, 11)], "worker_id": 1}
     ),
     "settle_batches": Case(
         values={

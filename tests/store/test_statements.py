@@ -41,6 +41,7 @@ def test_a_statement_is_prepared_once_whatever_its_values(engine: Engine) -> Non
             }
             for given in (values, few, values):
                 statements.run(connection, name, given)
+                connection.rollback()
         query = text("SELECT count(*) FROM pg_prepared_statements WHERE NOT from_sql")
         assert connection.execute(query).scalar_one() <= len(names) + 1  # and this very query
 
