@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import click
 import msgspec
@@ -133,7 +133,7 @@ def tell(outcome: Outcome, done: str, *, already: str, output: Output) -> None:
         if outcome.already:
             say(f"{len(outcome.already)} were {already} already: {_some(outcome.already)}")
     if outcome.refused:
-        raise _refusal(list(outcome.refused.values()))
+        raise_refused(list(outcome.refused.values()))
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -144,12 +144,13 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _refusal(refused: Sequence[Refusal]) -> NotFoundError | RefusedError:
+def raise_refused(refused: Sequence[Refusal]) -> NoReturn:
+    """Raise what the daemon said of the first of them: NotFoundError, or RefusedError."""
     lines = [refusal.message for refusal in refused[:REFUSALS_SHOWN_MAX]]
     more = len(refused) - REFUSALS_SHOWN_MAX
     text = "\n".join([*lines, *([f"and {more} more were refused"] if more > 0 else [])])
     nowhere = all(refusal.code == NOT_FOUND for refusal in refused)
-    return NotFoundError(text) if nowhere else RefusedError(text)
+    raise NotFoundError(text) if nowhere else RefusedError(text)
 
 
 def _some(ids: set[int]) -> str:

@@ -7,10 +7,13 @@ import click
 import msgspec
 
 from tasker_zmq.cli.choosing import the_step
+from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.control import (
+    ANSWER_SECONDS_MAX,
     decide,
     decision_options,
     in_pages,
+    raise_refused,
     results_option,
     tell,
     the_reason,
@@ -21,15 +24,18 @@ from tasker_zmq.cli.output import Output, output_option, print_json
 from tasker_zmq.cli.sections import print_fields, print_section
 from tasker_zmq.domain.control import StepAction
 from tasker_zmq.domain.explanation import span
+from tasker_zmq.domain.ids import StepId
 from tasker_zmq.errors import NotFoundError
+from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.control import ControlSteps
+from tasker_zmq.protocol.executing import BatchesSent, ExecuteBatch
 from tasker_zmq.store.reads import steps as reads
 from tasker_zmq.store.reads.standing import error_text
 
 
 @click.group()
 def steps() -> None:
-    """Show steps with their attempts and results; retry, resolve, cancel them."""
+    """Show steps with their attempts and results; retry, resolve, cancel, send them."""
 
 
 @steps.command()
@@ -158,6 +164,41 @@ def cancel(
     """Give steps up that do not run; what waits for them will not run either."""
     request = ControlSteps(action=StepAction.CANCEL, step_ids=(), why=the_reason(why), by=by)
     _carry_out(invocation, request, words, output=output)
+
+
+@steps.command()
+@click.argument("words", metavar="ID|TASK/STEP...", nargs=-1, required=True)
+@click.option("--worker", metavar="NAME", required=True, help="Who is to run them.")
+@output_option
+@click.pass_obj
+def send(invocation: Invocation, *, words: tuple[str, ...], worker: str, output: Output) -> None:
+    """Send steps that are ready to worker NAME now, before whatever else waits for it."""
+    with reading(invocation) as connection:
+        ids = [the_step(connection, word) for word in words]
+    with CommandClient(invocation.settings.endpoints.commands) as client:
+        told = [
+            codec.decode_data(
+                client.ask(
+                    "ExecuteBatch",
+                    ExecuteBatch(worker_name=worker, step_ids=tuple(map(StepId, page))),
+                    timeout_seconds=ANSWER_SECONDS_MAX,
+                ),
+                BatchesSent,
+            )
+            for page in in_pages(ids)
+        ]
+    batches = [batch for page in told for batch in page.batches]
+    refused = [refusal for page in told for refusal in page.refused]
+    if output is Output.JSON:
+        print_json(
+            msgspec.to_builtins({"worker_name": worker, "batches": batches, "refused": refused})
+        )
+    else:
+        count = sum(len(batch.step_ids) for batch in batches)
+        names = ", ".join(batch.batch_id for batch in batches)
+        click.echo(f"{count} sent to {worker}" + (f" in {names}" if names else ""))
+    if refused:
+        raise_refused(refused)
 
 
 def _carry_out(

@@ -76,7 +76,7 @@ class Answering:
 
     def __call__(self, turn: Turn, received: Sequence[ReceivedCommand]) -> Answers:
         answers = Answers()
-        sitting = Sitting(self._desk, turn, answers)
+        sitting = Sitting(self._desk, turn, answers, answered=self._answered)
         to_initialize: list[Asked] = []
         fresh: dict[str, bytes] = {}
         for each in received:
@@ -104,6 +104,8 @@ class Answering:
         answered = fresh.get(command_id) or self._answered.get(command_id)
         if route.once and answered is not None:
             return [Letter(asked.route, answered)]
+        if command_id in sitting.awaited:
+            return []  # the answer that comes is the answer to this one too
         try:
             envelope.refuse_overdue(asked, sitting.now)
             reply = route.handle(sitting, asked, envelope.payload_of(asked, route.payload))

@@ -8,7 +8,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from tasker_zmq.commands.answered import Answered
 from tasker_zmq.commands.estimating import Estimates
+from tasker_zmq.commands.replies import Asked
+from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tick import Answers
@@ -58,6 +61,8 @@ class Sitting:
     answers: Answers
     found: dict[tuple[str, str, str], Definition] = field(default_factory=dict)
     allowance: Allowance = field(default_factory=Allowance)
+    answered: Answered = field(default_factory=Answered)
+    awaited: set[str] = field(default_factory=set)  # ids of commands that dispatch will answer
 
     @property
     def connection(self) -> Connection:
@@ -74,6 +79,12 @@ class Sitting:
     @property
     def answerer(self) -> Answerer:
         return Answerer(self.desk.state.core_id, self.turn.now)
+
+    def keep(self, asked: Asked, letter: Letter) -> Letter:
+        """An answer that came later than most; the same command, sent again, gets it again."""
+        kept = {asked.command.command_id: letter.body}
+        self.changes.then(lambda: self.answered.keep(kept))
+        return letter
 
 
 @dataclass(frozen=True, kw_only=True)

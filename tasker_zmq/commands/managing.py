@@ -163,11 +163,12 @@ def session_of(sitting: Sitting, worker_name: str) -> Session:
         f"worker '{worker_name}' is connected to {', '.join(cores)}, not to "
         f"{sitting.desk.state.core_id}",
         hint=f"ask {cores[0]}",
-        core=_address(sitting, cores[0]),
+        core=core_address(sitting, cores[0]),
     )
 
 
-def _address(sitting: Sitting, core_id: str) -> CoreAddress | None:
+def core_address(sitting: Sitting, core_id: str) -> CoreAddress | None:
+    """Where the core takes commands; None if it does not run."""
     address = worker_store.living_cores(sitting.connection, now=sitting.now).get(core_id)
     return CoreAddress(core_id=core_id, commands=address) if address else None
 

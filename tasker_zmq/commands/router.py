@@ -19,6 +19,7 @@ from tasker_zmq.commands import (
     diagnosing,
     ending,
     envelope,
+    executing,
     managing,
     publishing,
     questions,
@@ -38,6 +39,7 @@ from tasker_zmq.protocol import (
     topics,
 )
 from tasker_zmq.protocol import commands as payloads
+from tasker_zmq.protocol import executing as wishes
 from tasker_zmq.protocol import workers as about_workers
 from tasker_zmq.protocol.commands import Peer
 
@@ -155,6 +157,9 @@ ROUTES: Final[Mapping[str, Route]] = {
         CONTROLLED,
         deciding.decide_dead_letters,
         once=True,
+    ),
+    "ExecuteBatch": Route(
+        Lane.ENGINE_LATER, wishes.ExecuteBatch, executing.SENT, executing.execute_batch, once=True
     ),
     "QueryAnalytics": Route(
         Lane.OBSERVER, analytics.QueryAnalytics, "Analytics", analysing.query_analytics

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
-from tasker_zmq.domain.ids import BatchId
+from tasker_zmq.domain.ids import BatchId, BatchUuid, StepId
 from tasker_zmq.domain.states import StepEvent, StepState
-from tasker_zmq.pipeline.inbox import Outbox
+from tasker_zmq.pipeline.directing import NO_BYTES, OVERSIZED, Directing
+from tasker_zmq.pipeline.inbox import Letter, Outbox
 from tasker_zmq.pipeline.placing import Placing
 from tasker_zmq.pipeline.requests import Loaded, Request, Sending, load, publication
 from tasker_zmq.pipeline.state import Sent, Session
@@ -48,6 +49,7 @@ class Dispatching:
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._placing = Placing(turn)
+        self._directing = Directing(turn, self._placing)
 
     def run(self, fresh: Sequence[Entry]) -> Dispatched:
         """Send what fits of the waiting steps and of the `fresh` ones; remember the rest."""
@@ -61,9 +63,11 @@ class Dispatching:
             }.values()
         )
         self._turn.changes.then(lambda: viable.add(fresh))
-        chosen = [] if self._turn.state.draining else self._placing.choose(fresh)
+        chosen = self._directing.admit()
+        if not self._turn.state.draining:
+            chosen += self._placing.choose(fresh)
         if not chosen:
-            return Dispatched(Outbox(), [])
+            return Dispatched(Outbox(letters=self._directing.letters([], {})), [])
         ids = [ready.step_id for ready, _ in chosen]
         bytes_max = self._turn.tuning.limits.steps_bytes_max
         loaded = self._load(chosen)
@@ -78,7 +82,23 @@ class Dispatching:
             - {each.row.step_id for each in oversized}
         )
         self._turn.changes.then(lambda: viable.discard(each for each in ids if each not in kept))
-        return Dispatched(self._outbox(plans), oversized)
+        outbox = self._outbox(plans)
+        outbox.letters += self._answers(plans, oversized, kept=kept)
+        return Dispatched(outbox, oversized)
+
+    def _answers(
+        self, plans: Sequence[_Plan], oversized: Sequence[Loaded], *, kept: Iterable[StepId]
+    ) -> list[Letter]:
+        """To those who wanted steps sent to a worker of theirs."""
+        if not self._turn.directed:
+            return []
+        back = dict.fromkeys(kept, NO_BYTES)
+        back.update((each.row.step_id, OVERSIZED) for each in oversized)
+        sent = [
+            (BatchUuid(plan.batch.batch_uuid), [step.row.step_id for step in plan.steps])
+            for plan in plans
+        ]
+        return self._directing.letters(sent, back)
 
     def _load(self, chosen: Sequence[Entry]) -> list[Loaded]:
         """What the steps' requests are made of: from memory, the rest from their rows."""
@@ -120,10 +140,10 @@ class Dispatching:
         self._turn.state.viable.overflowed = True
 
     def _plan(self, steps: Sequence[Loaded]) -> list[_Plan]:
-        by_session = self._placing.assign(steps)
+        shares = self._placing.assign(steps)
         packed = [
             (self._turn.state.sessions[session_id], batch)
-            for (session_id, _), given_steps in by_session.items()
+            for (session_id, *_), given_steps in shares.items()
             for batch in pack(
                 given_steps,
                 size=lambda step: step.size,

@@ -1,12 +1,15 @@
 """Which waiting steps get the room that sessions have, and which session each of them goes to."""
 
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
+from tasker_zmq.domain.administration import WorkerMode
 from tasker_zmq.domain.fairness import Line, Taken, take_turns
-from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.domain.ids import SessionId, StepId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.selection import Candidate, select
 from tasker_zmq.domain.supported import PRIORITY
@@ -18,6 +21,8 @@ from tasker_zmq.pipeline.viable import Entry
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
+
+NOBODYS: Final = -1  # instead of the number of a wish: dispatch has chosen
 
 
 @dataclass(frozen=True)
@@ -31,12 +36,14 @@ class _Fit:
 class _Rooms(dict[SessionId, int]):
     """How many more steps each session may be sent in this tick; asked when first needed."""
 
-    def __init__(self, sessions: Mapping[SessionId, Session]) -> None:
+    def __init__(
+        self, sessions: Mapping[SessionId, Session], kept: Mapping[SessionId, int]
+    ) -> None:
         super().__init__()
-        self._sessions = sessions
+        self._sessions, self._kept = sessions, kept
 
     def __missing__(self, session_id: SessionId) -> int:
-        room = self[session_id] = self._sessions[session_id].room
+        room = self[session_id] = self._sessions[session_id].room - self._kept.get(session_id, 0)
         return room
 
 
@@ -60,12 +67,68 @@ class _Places:
         return True
 
 
+Share = tuple[SessionId, bool, int]  # a session, whether it asks first, and whose wish it is
+
+
+@dataclass
+class _Assigned:
+    """The steps of each session so far; `sizes` are bytes that it would have in hand."""
+
+    sessions: Mapping[SessionId, Session]
+    bytes_max: int
+    given: Counter[SessionId] = field(default_factory=Counter)
+    sizes: dict[SessionId, int] = field(default_factory=dict)
+    shares: dict[Share, list[Loaded]] = field(default_factory=dict)
+
+    def put(self, step: Loaded, session_id: SessionId, wish: int = NOBODYS) -> None:
+        """Give a step to a session, unless that has so many bytes that the step must wait."""
+        if session_id not in self.sizes:
+            self.sizes[session_id] = self.sessions[session_id].size
+        size = self.sizes[session_id]
+        if size and size + step.size > self.bytes_max:
+            return  # it waits until the session has finished some of what it has
+        self.sizes[session_id] = size + step.size
+        self.shares.setdefault((session_id, step.once, wish), []).append(step)
+        self.given[session_id] += 1
+
+
 class Placing:
     """One tick's choice of steps and of sessions."""
 
     def __init__(self, turn: Turn) -> None:
         self._turn = turn
         self._fits: dict[Kind, _Fit] = {}
+        self._directed: dict[StepId, tuple[SessionId, int]] = {}
+        self._kept: Counter[SessionId] = Counter()
+
+    def keep_room(self, session_id: SessionId, step_id: StepId, *, wish: int) -> str | None:
+        """Keep a place in this session for a step; or why there is none."""
+        if step_id in self._directed:
+            return "it is being sent by another command"
+        session = self._turn.state.sessions.get(session_id)
+        if session is None or session_id in self._turn.gone:
+            return "the worker has just gone"
+        problem = self._trouble(session)
+        if problem is None and session.room <= self._kept[session_id]:
+            problem = f"the worker has all that its credit allows in hand ({session.credit} steps)"
+        if problem is None:
+            self._directed[step_id] = (session_id, wish)
+            self._kept[session_id] += 1
+        return problem
+
+    def _trouble(self, session: Session) -> str | None:
+        mode = self._turn.state.sessions.administration.mode(session.worker_name)
+        if mode is not WorkerMode.ENABLED:
+            return f"the worker is {mode}"
+        if session.session_id in self._turn.barred:
+            return "the worker is to get nothing new, as was decided just now"
+        if session.leaving:
+            return "the worker was told to end"
+        if session.deaf or session.session_id in self._turn.deaf:
+            return "the worker is deaf: what is published does not reach it"
+        if session.suspect or session.session_id in self._turn.suspect:
+            return "the worker is silent: nothing was heard of it for a while"
+        return None if session.subscribed else "the worker has not subscribed yet"
 
     def choose(self, fresh: Collection[Entry]) -> list[Entry]:
         """Steps worth loading: the most urgent first, and no more than there is room for.
@@ -88,7 +151,7 @@ class Placing:
         """By lane, for those kinds for which there is room."""
         waiting = self._turn.state.viable
         arrived = waiting.apart(fresh)
-        rooms = _Rooms(self._turn.state.sessions)
+        rooms = _Rooms(self._turn.state.sessions, self._kept)
         places: dict[int, _Places] = {}
         lines: dict[int, list[Line[Entry]]] = {}
         for kind, task in {**waiting.kinds(), **arrived.kinds()}.items():
@@ -106,6 +169,8 @@ class Placing:
 
     def _unsettled(self, entries: Iterator[Entry]) -> Iterator[Entry]:
         settled = self._turn.settled
+        if self._directed:
+            settled = settled | self._directed.keys()
         return (each for each in entries if each[0].step_id not in settled) if settled else entries
 
     def _fit(self, kind: Kind, task: TaskName) -> _Fit:
@@ -122,28 +187,26 @@ class Placing:
             return able.sessions
         return [each for each in able.sessions if each.session_id not in passed_over]
 
-    def assign(self, steps: Sequence[Loaded]) -> dict[tuple[SessionId, bool], list[Loaded]]:
+    def assign(self, steps: Sequence[Loaded]) -> dict[Share, list[Loaded]]:
         """The steps of each session; apart those that it must ask about before it begins them.
 
-        A step for which there is no room after all is left out, and waits.
+        So are those of each wish. A step for which there is no room after all is left out, and
+        waits.
         """
-        bytes_max = self._turn.tuning.session_bytes_max
-        given: dict[SessionId, int] = {}
-        sizes: dict[SessionId, int] = {}
-        by_session: dict[tuple[SessionId, bool], list[Loaded]] = {}
-        for fit, wanted in self._by_fit(steps):
-            selected = self._select(fit, len(wanted), given)
+        assigned = _Assigned(self._turn.state.sessions, self._turn.tuning.session_bytes_max)
+        free = steps
+        if self._directed:
+            free = [each for each in steps if each.row.step_id not in self._directed]
+            for step in steps:
+                if step.row.step_id in self._directed:
+                    session_id, wish = self._directed[step.row.step_id]
+                    assigned.put(step, session_id, wish)
+        for fit, wanted in self._by_fit(free):
+            selected = self._select(fit, len(wanted), assigned.given)
             for step, session_id in zip(wanted, selected, strict=False):
-                if session_id not in sizes:
-                    sizes[session_id] = self._turn.state.sessions[session_id].size
-                size = sizes[session_id]
-                if size and size + step.size > bytes_max:
-                    continue  # it waits until the session has finished some of what it has
-                sizes[session_id] = size + step.size
-                by_session.setdefault((session_id, step.once), []).append(step)
-                given[session_id] = given.get(session_id, 0) + 1
-        self._turn.changes.then(lambda: self._note_chosen(given))
-        return by_session
+                assigned.put(step, session_id)
+        self._turn.changes.then(lambda: self._note_chosen(assigned.given))
+        return assigned.shares
 
     def _by_fit(self, steps: Sequence[Loaded]) -> list[tuple[_Fit, list[Loaded]]]:
         """Steps of kinds that the same sessions may run are placed together."""

@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.pipeline.contents import ContentsOfTurn
+from tasker_zmq.pipeline.directing import Directed
 from tasker_zmq.pipeline.state import Changes, CoreState, Session
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 
@@ -36,6 +37,7 @@ class Turn:
     suspect: set[SessionId] = field(default_factory=set)  # found silent for a while in this tick
     managed: set[str] = field(default_factory=set)  # workers about which this tick decided
     barred: set[SessionId] = field(default_factory=set)  # for that they get nothing new
+    directed: list[Directed] = field(default_factory=list)  # steps for sessions that were named
 
     def next_publication(self, session_id: SessionId) -> int:
         """The next number of a session's publications, remembered after the commit."""

@@ -161,6 +161,7 @@ CASES: dict[str, Case] = {
         values={"step_ids": _viable(), "core_id": "core-9", "command_id": "c", "now": NOW}
     ),
     "load_controlled_tasks": Case(values={"task_ids": TASK_IDS, "core_id": "core-9", "now": NOW}),
+    "load_directed_steps": Case(values={"step_ids": [*_viable(5), *_running(5)], "now": NOW}),
     "load_named_steps": Case(values={"batch_uuids": UUIDS, "step_ids": _running()}),
     "load_sent_steps": Case(values={"batch_ids": OPEN_BATCHES}),
     "load_viable_steps": Case(values={"step_ids": _viable(), "core_id": volume.CORE, "now": NOW}),

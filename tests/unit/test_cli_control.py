@@ -7,7 +7,9 @@ import pytest
 from sqlalchemy import Engine
 
 from tasker_zmq.clock import SystemClock
+from tasker_zmq.domain.ids import BatchUuid, CoreId, SessionId, StepId
 from tasker_zmq.protocol.control import Controlled, ControlSteps, ControlTasks, Refusal
+from tasker_zmq.protocol.executing import BatchesSent, ExecuteBatch, SentBatch
 from tasker_zmq.testing import ManualClock
 from tests.store.seeding import Cast, told
 from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker
@@ -104,3 +106,26 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     result = tasker(*arguments)
     assert (result.exit_code, said in result.stderr) == (exit_code, True), result.stderr
     assert daemon.asked == []
+
+
+def test_steps_are_sent_to_a_worker_and_told_in_which_batch(
+    cast: Cast, daemon: OwnDaemon, answers: list[Answer]
+) -> None:
+    batch = SentBatch(batch_id=BatchUuid("b-1"), step_ids=(StepId(7),))
+    late = Refusal(id=8, code="refused", message="step 8 (ship) waits for charge")
+    told = BatchesSent(
+        worker_name="anna",
+        session_id=SessionId("s"),
+        core_id=CoreId("core-1"),
+        batches=(batch,),
+        refused=(late,),
+    )
+    answers.insert(0, lambda _command: told)
+    result = tasker("steps", "send", "ORD-2/ship", "--worker", "anna")
+    assert "1 sent to anna in b-1" in result.output
+    assert "step 8 (ship) waits for charge" in result.output
+    assert result.exit_code != 0
+    request = asked_for(daemon.asked[0], ExecuteBatch)
+    assert (request.worker_name, len(request.step_ids)) == ("anna", 1)
+    printed = tasker("steps", "send", "ORD-2/ship", "--worker", "anna", "-o", "json").output
+    assert '"batch_id": "b-1"' in printed
