@@ -24,6 +24,7 @@ from tasker_zmq.protocol.workers import (
     WorkerPinged,
 )
 from tasker_zmq.store import administration as store
+from tasker_zmq.store import breakers as breaker_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.administration import Decided
 
@@ -45,6 +46,8 @@ def manage_worker(sitting: Sitting, asked: Asked, request: ManageWorker) -> Work
     mode = _MODES.get(request.action)
     if mode is not None:
         store.set_mode(sitting.connection, worker_id, mode, decided=decided)
+        if mode is WorkerMode.ENABLED:
+            breaker_store.close_of(sitting.connection, worker_id, now=sitting.now)
     elif request.action is ManageAction.UNPIN:
         store.remove_pins(sitting.connection, worker_id)
     else:

@@ -3,6 +3,7 @@
 import zmq
 
 from tasker_zmq.daemon.strategies import strategy_of
+from tasker_zmq.domain.breaker import BreakerLimits
 from tasker_zmq.domain.template import Backoff, StepDefaults
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol import topics
@@ -41,6 +42,11 @@ def tuning_of(settings: Settings) -> Tuning:
         credit_factor=settings.dispatch.credit_factor,
         jitter=settings.retry.jitter,
         losses_max=settings.retry.losses_max,
+        breaker=BreakerLimits(
+            failures=settings.breaker.failures,
+            cool_off_seconds=settings.breaker.cool_off_seconds,
+            cool_off_seconds_max=settings.breaker.cool_off_seconds_max,
+        ),
         heartbeat_interval_seconds=settings.heartbeat.interval_seconds,
         session_suspect_seconds=settings.heartbeat.suspect_seconds,
         session_dead_seconds=settings.heartbeat.dead_seconds,

@@ -16,7 +16,7 @@ from tasker_zmq.store import administration as store
 
 def obey(turn: Turn, inbox: Sequence[Received]) -> list[SessionId]:
     """Read what was decided if that may have changed; the sessions that are to end for it."""
-    if not (turn.managed or _due(turn) or any(isinstance(e, WorkersManaged) for e in inbox)):
+    if not may_have_changed(turn, inbox):
         return []
     decided = store.load(turn.connection)
     state = turn.state
@@ -28,6 +28,12 @@ def obey(turn: Turn, inbox: Sequence[Received]) -> list[SessionId]:
         for each in sessions
         if decided.mode(each.worker_name) is WorkerMode.DISABLED and each.holding
     ]
+
+
+def may_have_changed(turn: Turn, inbox: Sequence[Received]) -> bool:
+    """Whether rows about workers are to be read: it was decided here, told, or not for long."""
+    told = any(isinstance(each, WorkersManaged) for each in inbox)
+    return bool(turn.managed) or told or _due(turn)
 
 
 def _due(turn: Turn) -> bool:

@@ -50,6 +50,7 @@ class Findings:
     released: list[tuple[SessionId, StepId, BatchId]] = field(default_factory=list)
     completed_batches: list[tuple[SessionId, BatchId]] = field(default_factory=list)
     awaited: set[BatchId] = field(default_factory=set)  # more of them may still come
+    told: bool = True  # by workers; else it follows from their silence
 
 
 @dataclass(frozen=True, kw_only=True)

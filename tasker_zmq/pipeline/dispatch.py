@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
+from tasker_zmq.domain.breaker import Pair
 from tasker_zmq.domain.ids import BatchId, BatchUuid, StepId
 from tasker_zmq.domain.states import StepEvent, StepState
+from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.directing import NO_BYTES, OVERSIZED, Directing
 from tasker_zmq.pipeline.inbox import Letter, Outbox
 from tasker_zmq.pipeline.placing import Placing
@@ -36,6 +38,7 @@ class _Plan:
     session: Session
     steps: list[Loaded]
     batch: NewBatch
+    trying: Pair | None = None  # whom its one step shows whether he can do it again
 
     @property
     def asks_first(self) -> bool:
@@ -46,9 +49,9 @@ class _Plan:
 class Dispatching:
     """One tick's dispatch."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, breakers: Breakers) -> None:
         self._turn = turn
-        self._placing = Placing(turn)
+        self._placing = Placing(turn, breakers)
         self._directing = Directing(turn, self._placing)
 
     def run(self, fresh: Sequence[Entry]) -> Dispatched:
@@ -180,7 +183,7 @@ class Dispatching:
             ),
             publication=self._turn.next_publication(session.session_id),
         )
-        return _Plan(session, steps, batch)
+        return _Plan(session, steps, batch, self._placing.probes.get(steps[0].row.step_id))
 
     def _write(self, plans: Sequence[_Plan]) -> None:
         rows = [
@@ -215,6 +218,8 @@ class Dispatching:
                 size=sum(step.size for step in plan.steps),
                 confirm_start=plan.asks_first,
             )
+            if plan.trying is not None:
+                self._turn.state.breakers.try_with(plan.trying, batch.batch_id)
             session.take(sent, [step.row.step_id for step in plan.steps])
             self._turn.state.deadlines.put(
                 batch.batch_id, self._turn.now + timedelta(seconds=batch.timeout_seconds)

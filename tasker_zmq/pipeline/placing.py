@@ -8,11 +8,13 @@ from itertools import chain
 from typing import Final
 
 from tasker_zmq.domain.administration import WorkerMode
+from tasker_zmq.domain.breaker import Pair
 from tasker_zmq.domain.fairness import Line, Taken, take_turns
 from tasker_zmq.domain.ids import SessionId, StepId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.selection import Candidate, select
 from tasker_zmq.domain.supported import PRIORITY
+from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.requests import Loaded
 from tasker_zmq.pipeline.roster import Able
 from tasker_zmq.pipeline.state import Session
@@ -27,10 +29,14 @@ NOBODYS: Final = -1  # instead of the number of a wish: dispatch has chosen
 
 @dataclass(frozen=True)
 class _Fit:
-    """Who may run steps of a kind at all, and those of them that this tick may send to."""
+    """Who may run steps of a kind at all, and those of them that this tick may send to.
+
+    Those that are `tried` get one step, to see whether they can do it again.
+    """
 
     able: Able
     sessions: Collection[Session]
+    tried: Collection[SessionId] = frozenset()
 
 
 class _Rooms(dict[SessionId, int]):
@@ -50,9 +56,10 @@ class _Rooms(dict[SessionId, int]):
 class _Places:
     """The room of the sessions that may run steps of one kind."""
 
-    def __init__(self, sessions: Collection[Session], rooms: _Rooms) -> None:
-        self._sessions: Iterator[Session] = iter(sessions)
+    def __init__(self, fit: _Fit, rooms: _Rooms) -> None:
+        self._sessions: Iterator[Session] = iter(fit.sessions)
         self._at = next(self._sessions, None)
+        self._tried = fit.tried
         self._rooms = rooms
 
     def left(self) -> bool:
@@ -64,6 +71,8 @@ class _Places:
         if not self.left() or self._at is None:
             return False
         self._rooms[self._at.session_id] -= 1
+        if self._at.session_id in self._tried:
+            self._at = next(self._sessions, None)
         return True
 
 
@@ -95,8 +104,10 @@ class _Assigned:
 class Placing:
     """One tick's choice of steps and of sessions."""
 
-    def __init__(self, turn: Turn) -> None:
+    def __init__(self, turn: Turn, breakers: Breakers) -> None:
         self._turn = turn
+        self._breakers = breakers
+        self.probes: dict[StepId, Pair] = {}  # steps by which workers are tried
         self._fits: dict[Kind, _Fit] = {}
         self._directed: dict[StepId, tuple[SessionId, int]] = {}
         self._kept: Counter[SessionId] = Counter()
@@ -158,7 +169,7 @@ class Placing:
             fit = self._fit(kind, task)
             shared = places.get(id(fit.able))
             if shared is None:
-                shared = places[id(fit.able)] = _Places(fit.sessions, rooms)
+                shared = places[id(fit.able)] = _Places(fit, rooms)
             if not shared.left():
                 continue
             for lane in {*waiting.lanes(kind), *arrived.lanes(kind)}:
@@ -177,21 +188,31 @@ class Placing:
         found = self._fits.get(kind)
         if found is None:
             able = self._turn.state.sessions.able(kind, task)
-            found = self._fits[kind] = _Fit(able, self._sendable(able))
+            found = self._fits[kind] = self._found(able)
         return found
 
-    def _sendable(self, able: Able) -> Collection[Session]:
+    def _found(self, able: Able) -> _Fit:
         turn = self._turn
         passed_over = turn.gone | turn.suspect | turn.deaf.keys() | turn.barred
-        if not passed_over:
-            return able.sessions
-        return [each for each in able.sessions if each.session_id not in passed_over]
+        shut = self._breakers.shut(able.handler_class)
+        if not (passed_over or shut):
+            return _Fit(able, able.sessions)
+        sessions = [each for each in able.sessions if each.session_id not in passed_over]
+        sound = [each for each in sessions if each.worker_name not in shut]
+        tried = {
+            each.worker_name: each  # a worker may have two sessions for a while
+            for each in sessions
+            if each.worker_name in shut
+            and each.room > 0
+            and not self._breakers.bars(_pair(each, able), turn.now, under_way=turn.state.deadlines)
+        }.values()
+        return _Fit(able, [*sound, *tried], frozenset(each.session_id for each in tried))
 
     def assign(self, steps: Sequence[Loaded]) -> dict[Share, list[Loaded]]:
         """The steps of each session; apart those that it must ask about before it begins them.
 
-        So are those of each wish. A step for which there is no room after all is left out, and
-        waits.
+        So are those of each wish, and a step by which a worker is tried. One for which there is no
+        room after all is left out, and waits.
         """
         assigned = _Assigned(self._turn.state.sessions, self._turn.tuning.session_bytes_max)
         free = steps
@@ -204,9 +225,16 @@ class Placing:
         for fit, wanted in self._by_fit(free):
             selected = self._select(fit, len(wanted), assigned.given)
             for step, session_id in zip(wanted, selected, strict=False):
-                assigned.put(step, session_id)
+                assigned.put(step, session_id, self._share(fit, session_id, step))
         self._turn.changes.then(lambda: self._note_chosen(assigned.given))
         return assigned.shares
+
+    def _share(self, fit: _Fit, session_id: SessionId, step: Loaded) -> int:
+        """Nobody's, like most of them; of its own for a step by which a worker is tried."""
+        if session_id not in fit.tried:
+            return NOBODYS
+        self.probes[step.row.step_id] = _pair(self._turn.state.sessions[session_id], fit.able)
+        return NOBODYS - len(self.probes)
 
     def _by_fit(self, steps: Sequence[Loaded]) -> list[tuple[_Fit, list[Loaded]]]:
         """Steps of kinds that the same sessions may run are placed together."""
@@ -219,10 +247,13 @@ class Placing:
 
     def _select(self, fit: _Fit, steps: int, given: Mapping[SessionId, int]) -> list[SessionId]:
         priority_of = fit.able.priorities.get
+        probed = set(self.probes.values())  # by steps of another workflow
         candidates = []
         for session in fit.sessions:
             session_id, held = session.session_id, given.get(session.session_id, 0)
             room = session.room - held
+            if session_id in fit.tried:
+                room = 0 if _pair(session, fit.able) in probed else min(room, 1)
             if room > 0:
                 candidates.append(
                     Candidate(
@@ -245,3 +276,7 @@ class Placing:
         for session_id in sessions:
             if session_id in state.sessions:
                 state.sessions[session_id].last_turn = state.turn
+
+
+def _pair(session: Session, able: Able) -> Pair:
+    return Pair(session.worker_name, able.handler_class)

@@ -55,6 +55,7 @@ class Recovering:
         """
         self._applying = Applying(self._turn)
         findings = self._applying.findings
+        findings.told = False
         findings.views.load(self._ours(batch_ids))
         reason = "no result came before the batch's deadline"
         for batch in findings.views.batches.values():
@@ -81,6 +82,7 @@ class Recovering:
         """
         self._applying = Applying(self._turn)
         findings = self._applying.findings
+        findings.told = False
         findings.views.load(self._ours(batch_ids))
         for batch in findings.views.batches.values():
             if session_id not in {None, batch.session_id}:

@@ -23,6 +23,7 @@ from tasker_zmq.domain.ids import (
     StepId,
 )
 from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
+from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.contents import Contents
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.roster import Roster
@@ -197,6 +198,7 @@ class CoreState:
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
     sessions: Roster = field(default_factory=Roster)
+    breakers: Breakers = field(default_factory=Breakers)
     quiet_until: datetime | None = None  # no session can fall silent before; None: look
     turn: int = 0  # counts the choices of sessions
     turns: Turns = field(default_factory=Turns)  # of namespaces and kinds that wait for room

@@ -15,6 +15,7 @@ from tasker_zmq.pipeline import (
     accounts,
     administration,
     advance,
+    breaking,
     delivery,
     discover,
     neighbours,
@@ -161,7 +162,7 @@ class _Pass:
         fresh += neighbours.ready(turn, inbox)
         neighbours.tell(turn, self._moved)
         entries = [*advance.entries(turn, fresh), *discover.sweep(turn), *scheduled.start_due(turn)]
-        dispatched = Dispatching(turn).run(entries)
+        dispatched = Dispatching(turn, breaking.settle(turn, inbox)).run(entries)
         self._outbox.extend(dispatched.outbox)
         self._refuse(dispatched.oversized)
         for moved in self._moved:
@@ -211,6 +212,7 @@ class _Pass:
             self._turn.connection, findings.dead_letters, now=self._turn.now
         )
         _end_doubts(self._turn, findings.moves)
+        breaking.note(self._turn, findings)
         for session_id, step_id, batch_id in findings.released:
             self._turn.changes.then(
                 partial(_release_step, self._turn.state, session_id, step_id, batch_id=batch_id)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tasker_zmq.domain.breaker import BreakerLimits
 from tasker_zmq.domain.losses import LOSSES_MAX
 from tasker_zmq.domain.selection import Strategy, least_loaded
 from tasker_zmq.domain.template import StepDefaults
@@ -26,6 +27,7 @@ class Tuning:
     session_ping_seconds: float = 2.0
     session_bytes_max: int = 16 << 20
     losses_max: int = LOSSES_MAX
+    breaker: BreakerLimits = field(default_factory=BreakerLimits)
     timeout_grace_seconds: float = 5.0
     completion_grace_seconds: float = 5.0
     sweep_seconds: float = 5.0

@@ -2,14 +2,25 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from tasker_zmq.domain.breaker import Pair
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.directing import Directed
 from tasker_zmq.pipeline.state import Changes, CoreState, Session
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
+
+
+class Sign(NamedTuple):
+    """That a worker failed with a handler, or did not; `told` by itself, else by its silence."""
+
+    pair: Pair
+    failed: bool
+    told: bool
+    error: str | None = None  # JSON text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +49,7 @@ class Turn:
     managed: set[str] = field(default_factory=set)  # workers about which this tick decided
     barred: set[SessionId] = field(default_factory=set)  # for that they get nothing new
     directed: list[Directed] = field(default_factory=list)  # steps for sessions that were named
+    signs: list[Sign] = field(default_factory=list)  # for the breakers, in their order
 
     def next_publication(self, session_id: SessionId) -> int:
         """The next number of a session's publications, remembered after the commit."""

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from tasker_zmq.domain.breaker import Pair
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.pipeline.delivery import ping
 from tasker_zmq.pipeline.inbox import Letter, SubscriptionSeen
 from tasker_zmq.pipeline.recover import next_silence
+from tasker_zmq.pipeline.roster import Able
 from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
@@ -185,7 +187,8 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         state.deadlines.earliest(),
         state.unreconciled.earliest(),
         _next_page(state, now),
-        now if _may_send(state) else None,
+        now if _may_send(state, now) else None,
+        state.breakers.next_try(now) if state.viable else None,
         state.next_sweep_at,
         state.submissions_at,
         state.scheduled_at,
@@ -206,13 +209,22 @@ def _next_page(state: CoreState, now: datetime) -> datetime | None:
     return (state.next_page_at or now) if state.viable.full else now
 
 
-def _may_send(state: CoreState) -> bool:
+def _may_send(state: CoreState, now: datetime) -> bool:
     """Whether steps wait for which there is room: what the last tick made room for, or left."""
     if state.draining or not state.viable:
         return False
     waiting = (state.sessions.able(*each) for each in state.viable.kinds().items())
     together = {id(able): able for able in waiting}  # many kinds are run by the same sessions
-    return any(session.room > 0 for able in together.values() for session in able.sessions)
+    return any(
+        session.room > 0 and not (state.breakers and _is_barred(state, able, session, now=now))
+        for able in together.values()
+        for session in able.sessions
+    )
+
+
+def _is_barred(state: CoreState, able: Able, session: Session, *, now: datetime) -> bool:
+    pair = Pair(session.worker_name, able.handler_class)
+    return state.breakers.bars(pair, now, under_way=state.deadlines)
 
 
 def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:

@@ -7,6 +7,7 @@ from tasker_zmq.settings.load import Loaded, load
 from tasker_zmq.settings.sections import (
     AuditLevel,
     AuditSettings,
+    BreakerSettings,
     CallSettings,
     CommandSettings,
     DatabaseSettings,
@@ -35,6 +36,7 @@ __all__ = [
     "CATALOGUE",
     "AuditLevel",
     "AuditSettings",
+    "BreakerSettings",
     "CallSettings",
     "CommandSettings",
     "DatabaseSettings",

@@ -242,6 +242,23 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
         effect="Lower it where a step may kill its workers, raise it where machines come and go.",
     ),
     Setting(
+        key="breaker.failures", kind=Kind.WHOLE, default=10, between=(0, 10_000),
+        description="After so many failures in a row, retryable ones, timeouts or losses, a worker "
+        "gets no more steps of that handler for a while.",
+        effect="Lower it if bad workers spoil too many attempts. 0 turns it off.",
+    ),
+    Setting(
+        key="breaker.cool_off_seconds", kind=Kind.SECONDS, default=10.0, between=(0.1, _HOUR),
+        description="How long that is the first time; then one step is tried.",
+        effect="Raise it where what fails needs time to recover.",
+    ),
+    Setting(
+        key="breaker.cool_off_seconds_max", kind=Kind.SECONDS, default=300.0,
+        between=(0.1, _DAY),
+        description="It doubles each time the one step fails too, up to this.",
+        effect="Lower it to find out sooner that a worker can do it again.",
+    ),
+    Setting(
         key="timeouts.step_seconds", kind=Kind.SECONDS, default=300.0, between=(0.1, 30 * _DAY),
         description="How long a step may run whose template gives no timeout.",
         effect="Better set it per step. What is published already keeps what it had.",

@@ -13,6 +13,7 @@ _ORDERED: Final = (
     ("heartbeat.interval_seconds", "heartbeat.suspect_seconds", False),
     ("heartbeat.suspect_seconds", "heartbeat.dead_seconds", False),
     ("retry.backoff_base_ms", "retry.backoff_ceiling_ms", True),
+    ("breaker.cool_off_seconds", "breaker.cool_off_seconds_max", True),
     ("dispatch.batch_size", "limits.batch_steps_max", True),
 )
 _CHOSEN_BY_THE_SYSTEM: Final = (":*", ":0")

@@ -122,6 +122,7 @@ def _assemble(values: Mapping[str, object]) -> s.Settings:
         limits=s.LimitSettings(**grouped["limits"]),
         heartbeat=s.HeartbeatSettings(**grouped["heartbeat"]),
         retry=s.RetrySettings(**grouped["retry"]),
+        breaker=s.BreakerSettings(**grouped["breaker"]),
         timeouts=s.TimeoutSettings(**grouped["timeouts"]),
         drain=s.DrainSettings(**grouped["drain"]),
         readers=s.ReaderSettings(**grouped["readers"]),

@@ -141,6 +141,15 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BreakerSettings:
+    """When a worker gets no more steps of a handler with which it only fails."""
+
+    failures: int = 10  # in a row; 0: never
+    cool_off_seconds: float = 10.0
+    cool_off_seconds_max: float = 300.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimeoutSettings:
     """How long a step may run, and what is added before anyone concludes from silence."""
 
@@ -224,6 +233,7 @@ class Settings:
     limits: LimitSettings = field(default_factory=LimitSettings)
     heartbeat: HeartbeatSettings = field(default_factory=HeartbeatSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    breaker: BreakerSettings = field(default_factory=BreakerSettings)
     timeouts: TimeoutSettings = field(default_factory=TimeoutSettings)
     drain: DrainSettings = field(default_factory=DrainSettings)
     readers: ReaderSettings = field(default_factory=ReaderSettings)

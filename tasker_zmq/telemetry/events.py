@@ -19,6 +19,8 @@ class Event(StrEnum):
     SESSION_DEAF = "session_deaf"
     SELECTION_FAILED = "selection_failed_least_loaded_instead"
     SESSION_GONE = "session_gone"
+    BREAKER_OPENED = "breaker_opened_worker_gets_no_such_steps"
+    BREAKER_CLOSED = "breaker_closed"
     SUBSCRIPTION_REFUSED = "subscription_refused"
     LEGACY_WORKER_SEEN = "legacy_worker_seen"
     INBOX_FULL = "inbox_full"

@@ -20,6 +20,7 @@ from tasker_zmq.store.tables.workers import (
     RegistrationStatus,
     SupportedTask,
     Worker,
+    WorkerBreaker,
     WorkerPin,
 )
 
@@ -50,6 +51,7 @@ __all__ = [
     "Task",
     "TaskTransition",
     "Worker",
+    "WorkerBreaker",
     "WorkerPin",
     "WorkflowStep",
 ]

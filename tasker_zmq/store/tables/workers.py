@@ -8,6 +8,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -19,6 +20,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tasker_zmq.domain.administration import WorkerMode
+from tasker_zmq.domain.breaker import BreakerState
 from tasker_zmq.store.tables.declarative import Base, BigId, one_of
 
 
@@ -87,6 +89,34 @@ class WorkerPin(Base):
     decided_by: Mapped[str]
     why: Mapped[str]
     created_at: Mapped[datetime]
+
+
+class WorkerBreaker(Base):
+    """That a worker gets no steps of a handler for a while, or that it once was so."""
+
+    __tablename__ = "tasker_worker_breakers"
+    __table_args__ = (
+        one_of("state", (BreakerState.OPEN, BreakerState.CLOSED)),
+        Index(
+            "ix_tasker_worker_breakers_open", "worker_id", postgresql_where=text("state = 'open'")
+        ),
+        {"comment": "Breakers that have opened, by worker and handler."},
+    )
+
+    worker_id: Mapped[int] = mapped_column(
+        BigInteger, ForeignKey("tasker_workers.worker_id", ondelete="CASCADE"), primary_key=True
+    )
+    handler_class: Mapped[str] = mapped_column(Text, primary_key=True)
+    state: Mapped[str] = mapped_column(
+        Text, comment="An open one whose next try has come is half open."
+    )
+    failures: Mapped[int] = mapped_column(Integer, comment="In a row, until it last changed.")
+    opened_at: Mapped[datetime]
+    next_try_at: Mapped[datetime]
+    cool_off_seconds: Mapped[float] = mapped_column(Float)
+    last_error: Mapped[str]
+    core_id: Mapped[str] = mapped_column(Text, comment="The core that changed it last.")
+    closed_at: Mapped[datetime | None]
 
 
 class SupportedTask(Base):
