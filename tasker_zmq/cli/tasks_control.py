@@ -1,4 +1,4 @@
-"""`tasker-zmq tasks cancel|pause|resume|retry`: what people decide about whole tasks."""
+"""`tasker-zmq tasks cancel|pause|resume|retry|execute`: what people decide about whole tasks."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -7,12 +7,15 @@ import click
 import msgspec
 
 from tasker_zmq.cli.choosing import the_task
+from tasker_zmq.cli.client import CommandClient
 from tasker_zmq.cli.control import decide, decision_options, in_pages, tell, the_reason
 from tasker_zmq.cli.database import reading
 from tasker_zmq.cli.invocation import Invocation
-from tasker_zmq.cli.output import Output, output_option
+from tasker_zmq.cli.output import Output, output_option, print_json
 from tasker_zmq.domain.control import TaskAction
+from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.control import ControlTasks
+from tasker_zmq.protocol.executing import ExecuteWorkflow, WorkflowExecuted
 
 _DONE: Final[Mapping[TaskAction, str]] = {
     TaskAction.CANCEL: "cancelled",
@@ -32,6 +35,24 @@ def add_to(group: click.Group) -> None:
     """Give the group one command for each thing that can be decided."""
     for action in TaskAction:
         group.add_command(_command(action))
+    group.add_command(execute)
+
+
+@click.command()
+@click.argument("word", metavar="ID|KEY")
+@output_option
+@click.pass_obj
+def execute(invocation: Invocation, *, word: str, output: Output) -> None:
+    """Run a task now that nobody runs, or that is to begin later; else say what it is at."""
+    with reading(invocation) as connection:
+        task_id = the_task(connection, word)
+    with CommandClient(invocation.settings.endpoints.commands) as client:
+        answer = client.ask("ExecuteWorkflow", ExecuteWorkflow(task_id=task_id))
+    executed = codec.decode_data(answer, WorkflowExecuted)
+    if output is Output.JSON:
+        print_json(msgspec.to_builtins(executed))
+    else:
+        click.echo(executed.message)
 
 
 def _command(action: TaskAction) -> click.Command:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NoReturn
 
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.deed import check_ids
@@ -91,11 +91,12 @@ def _sendable(wish: _Wish, found: Sequence[Found]) -> list[Found]:
             owners.add(each.step.core_id)
     all_theirs = not sendable and all(each.code == Why.ELSEWHERE for each in wish.refused)
     if all_theirs and len(owners) == 1:
-        _refuse_elsewhere(sitting, owners.pop(), wish.refused[0].message)
+        refuse_elsewhere(sitting, owners.pop(), wish.refused[0].message)
     return sendable
 
 
-def _refuse_elsewhere(sitting: Sitting, owner: str, message: str) -> None:
+def refuse_elsewhere(sitting: Sitting, owner: str, message: str) -> NoReturn:
+    """Send whoever asks to the core that has it; `message` says what it has."""
     there = core_address(sitting, owner)
     raise CommandRefusedError(
         "elsewhere",

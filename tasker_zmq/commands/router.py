@@ -23,6 +23,7 @@ from tasker_zmq.commands import (
     managing,
     publishing,
     questions,
+    starting,
     workers,
 )
 from tasker_zmq.commands.context import Sitting
@@ -160,6 +161,13 @@ ROUTES: Final[Mapping[str, Route]] = {
     ),
     "ExecuteBatch": Route(
         Lane.ENGINE_LATER, wishes.ExecuteBatch, executing.SENT, executing.execute_batch, once=True
+    ),
+    "ExecuteWorkflow": Route(
+        Lane.ENGINE_LATER,
+        wishes.ExecuteWorkflow,
+        "WorkflowExecuted",
+        starting.execute_workflow,
+        once=True,
     ),
     "QueryAnalytics": Route(
         Lane.OBSERVER, analytics.QueryAnalytics, "Analytics", analysing.query_analytics

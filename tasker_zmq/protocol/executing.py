@@ -1,9 +1,14 @@
-"""What is asked to be run now: steps by a worker that somebody names, beside the usual dispatch."""
+"""What is asked to be run now: a task, or steps by a worker that somebody names."""
 
 import msgspec
 
-from tasker_zmq.domain.ids import BatchUuid, CoreId, SessionId, StepId
+from tasker_zmq.domain.beginning import ExecutionMode
+from tasker_zmq.domain.executing import Execution
+from tasker_zmq.domain.ids import BatchUuid, CoreId, SessionId, StepId, TaskId
+from tasker_zmq.domain.states import TaskState
+from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.control import Refusal
+from tasker_zmq.protocol.tasks import TaskRequest
 
 
 class ExecuteBatch(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,3 +33,31 @@ class BatchesSent(msgspec.Struct, frozen=True, kw_only=True):
     core_id: CoreId
     batches: tuple[SentBatch, ...] = ()
     refused: tuple[Refusal, ...] = ()
+
+
+class ExecuteWorkflow(msgspec.Struct, frozen=True, kw_only=True):
+    """Run a task now: the one with this id, or a new one, made as InitializeTask makes it.
+
+    Mode `scheduled` leaves a task that is there to its own time.
+    """
+
+    task_id: TaskId | None = None
+    task_request: TaskRequest | None = None
+    workflow: msgspec.Raw = NULL  # with task_request: a task template for this task
+    execution_mode: ExecutionMode | None = None
+
+
+class WorkflowExecuted(msgspec.Struct, frozen=True, kw_only=True):
+    """The daemon's answer to ExecuteWorkflow: what it did, or why there was nothing to do.
+
+    `ready_steps` are sent as there is room; `steps` counts them by state, before any of it.
+    """
+
+    task_id: TaskId
+    outcome: Execution
+    message: str
+    state: TaskState
+    core_id: CoreId | None
+    ready_steps: int
+    steps: dict[str, int]
+    scheduled_for: str | None = None

@@ -7,9 +7,17 @@ import pytest
 from sqlalchemy import Engine
 
 from tasker_zmq.clock import SystemClock
-from tasker_zmq.domain.ids import BatchUuid, CoreId, SessionId, StepId
+from tasker_zmq.domain.executing import Execution
+from tasker_zmq.domain.ids import BatchUuid, CoreId, SessionId, StepId, TaskId
+from tasker_zmq.domain.states import TaskState
 from tasker_zmq.protocol.control import Controlled, ControlSteps, ControlTasks, Refusal
-from tasker_zmq.protocol.executing import BatchesSent, ExecuteBatch, SentBatch
+from tasker_zmq.protocol.executing import (
+    BatchesSent,
+    ExecuteBatch,
+    ExecuteWorkflow,
+    SentBatch,
+    WorkflowExecuted,
+)
 from tasker_zmq.testing import ManualClock
 from tests.store.seeding import Cast, told
 from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker
@@ -129,3 +137,23 @@ def test_steps_are_sent_to_a_worker_and_told_in_which_batch(
     assert (request.worker_name, len(request.step_ids)) == ("anna", 1)
     printed = tasker("steps", "send", "ORD-2/ship", "--worker", "anna", "-o", "json").output
     assert '"batch_id": "b-1"' in printed
+
+
+def test_a_task_is_executed_by_its_key_and_says_what_happened(
+    cast: Cast, daemon: OwnDaemon, answers: list[Answer]
+) -> None:
+    answers[0] = lambda _command: WorkflowExecuted(
+        task_id=TaskId(cast.half_way),
+        outcome=Execution.STARTED,
+        message="task 2 was nobody's and is this core's now; steps: 1 pending",
+        state=TaskState.PENDING,
+        core_id=CoreId("core-1"),
+        ready_steps=1,
+        steps={"pending": 1},
+    )
+    result = tasker("tasks", "execute", str(cast.half_way))
+    assert (result.exit_code, "is this core's now" in result.stdout) == (0, True), result.output
+    request = asked_for(daemon.asked[0], ExecuteWorkflow)
+    assert (request.task_id, request.task_request) == (cast.half_way, None)
+    printed = json.loads(tasker("tasks", "execute", "ORD-2", "-o", "json").stdout)
+    assert (printed["outcome"], printed["steps"]) == ("started", {"pending": 1})
