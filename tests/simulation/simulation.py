@@ -13,6 +13,7 @@ from unittest import mock
 
 import msgspec
 
+from tasker_zmq.domain.breaker import BreakerLimits
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.tuning import Tuning
@@ -44,6 +45,7 @@ TICKS_BETWEEN_CHECKS = 20
 CUT_SECONDS = (2.0, 20.0)
 PAUSE_SECONDS = (0.5, 3.0, 8.0, 14.0, 25.0)
 TWIN_CHANCE = 0.3
+BREAKER = BreakerLimits(failures=3, cool_off_seconds=2.0, cool_off_seconds_max=20.0)
 MEMORY = Path("/dev/shm")  # noqa: S108 - a file there costs no disk; the folder in it is our own
 
 
@@ -76,6 +78,7 @@ class Simulation:
             batch_size=options.batch_size,
             credit_factor=options.credit_factor,
             sweep_tasks_max=3,
+            breaker=BREAKER,
         )
         self.away_until = 0.0
         self.ticks = 0
