@@ -33,6 +33,7 @@ _COLUMNS: Final = (
     "workflows",
 )
 _SESSION_COLUMNS: Final = ("session_id", "core_id", "status", "load", "last_heartbeat_at")
+_HANDLER_COLUMNS: Final = ("handler_class", "breaker", "failures", "next_try_at", "last_error")
 _TASK_COLUMNS: Final = ("workflow", "priority", "configuration")
 _PIN_COLUMNS: Final = ("named_task", "handler_class", "task_id", "decided_by", "why", "created_at")
 
@@ -75,7 +76,7 @@ def list_workers(invocation: Invocation, *, everyone: bool, output: Output) -> N
 @output_option
 @click.pass_obj
 def show(invocation: Invocation, *, name: str, output: Output) -> None:
-    """Show worker NAME: what it is, its sessions, what it declared, what was decided about it."""
+    """Show worker NAME: what it is, its sessions and handlers, what was decided about it."""
     now = read_clock()
     with reading(invocation) as connection:
         found = reads.show(connection, name, now=now)
@@ -86,7 +87,9 @@ def show(invocation: Invocation, *, name: str, output: Output) -> None:
     if output is Output.JSON:
         print_json(found)
         return
-    lists = {key: found.pop(key) for key in ("sessions", "tasks", "declared_tasks", "pins")}
+    lists = {
+        key: found.pop(key) for key in ("sessions", "handlers", "tasks", "declared_tasks", "pins")
+    }
     print_object({**found.pop("metadata"), **found}, output=output, now=now)
     for title, columns, rows in (
         (
@@ -94,6 +97,7 @@ def show(invocation: Invocation, *, name: str, output: Output) -> None:
             _SESSION_COLUMNS,
             [{**each, **_of_session(each)} for each in lists["sessions"]],
         ),
+        ("handlers", _HANDLER_COLUMNS, lists["handlers"]),
         ("workflows", _TASK_COLUMNS, lists["tasks"]),
         ("pins", _PIN_COLUMNS, lists["pins"]),
     ):
@@ -112,6 +116,9 @@ def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
         status = "daemon gone"  # what is stored outlives a daemon that was killed
     elif row["mode"] != WorkerMode.ENABLED:
         status = row["mode"] if row["connected"] else f"{status}, {row['mode']}"
+    if row["open_breakers"]:
+        count = len(row["open_breakers"])
+        status = f"{status}, {count} breaker{'' if count == 1 else 's'} open"
     return {
         "status": status,
         "load": f"{row['current_load']}/{row['credit']}",

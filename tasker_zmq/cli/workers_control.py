@@ -77,7 +77,7 @@ def disable(invocation: Invocation, *, name: str, why: str, by: str | None, outp
 @_why_options
 @click.pass_obj
 def enable(invocation: Invocation, *, name: str, why: str, by: str | None, output: Output) -> None:
-    """Give worker NAME work again."""
+    """Give worker NAME work again, and close its breakers."""
     asked = ManageWorker(worker_name=name, action=ManageAction.ENABLE, why=why, by=by)
     _manage(invocation, asked, output=output)
 

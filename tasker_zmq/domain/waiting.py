@@ -1,8 +1,9 @@
 """Why a step that may be sent is not: what each of the workers that know it lacks."""
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from tasker_zmq.domain.administration import WorkerMode
@@ -12,11 +13,16 @@ from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 NAMED_MAX: Final = 4  # more of a kind are counted, not named
 _NUMBERS: Final = ("no", "one", "two", "three", "four", "five", "six")
 BUSY: Final = "busy"
+OPEN: Final = "behind an open breaker"
+HALF_OPEN: Final = "behind a half open breaker (one step at a time)"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSession:
-    """A connected worker: what it runs, whether it takes more work, and what keeps it from that."""
+    """A connected worker: what it runs, whether it takes more work, and what keeps it from that.
+
+    `next_tries` are of handlers with a breaker that is open; None: it is half open.
+    """
 
     worker: str
     handlers: frozenset[str]
@@ -26,6 +32,7 @@ class LiveSession:
     silent: bool = False  # nothing was heard of it for a while
     deaf: bool = False  # what this core publishes does not reach it
     declared: Declared = NOTHING_DECLARED
+    next_tries: Mapping[str, datetime | None] = field(default_factory=dict)
 
     def runs(self, handler_class: str) -> bool:
         """Whether it has the handler, or takes whatever is of the tasks that it declared."""
@@ -54,17 +61,38 @@ def why_not_sent(wanted: Wanted, sessions: Sequence[LiveSession]) -> str:
     if not taking:
         names = listed(sorted({each.worker for each in able}))
         return f", but the workers that run '{wanted.handler_class}' take other workflows ({names})"
-    return _of_these(wanted, _troubles(wanted, taking))
+    return _of_these(wanted, _troubles(wanted, taking)) or _of_breakers(wanted, taking)
 
 
 def _of_these(wanted: Wanted, troubles: dict[str, str | None]) -> str:
+    """Nothing when an open breaker is all that there is to say."""
     if None in troubles.values():
         return " and about to be sent"
     if set(troubles.values()) == {BUSY}:
         names = listed(sorted(troubles))
         return f", but every worker that runs '{wanted.handler_class}' is busy ({names})"
-    knows = "worker knows" if len(troubles) == 1 else "workers know"
-    return f", but {number(len(troubles))} {knows} it: {_told(troubles)}"
+    if all((each or "").startswith(OPEN) for each in troubles.values()):
+        return ""
+    return f", but {_knowing(len(troubles))}: {_told(troubles)}"
+
+
+def _knowing(workers: int) -> str:
+    return f"{number(workers)} {'worker knows' if workers == 1 else 'workers know'} it"
+
+
+def _of_breakers(wanted: Wanted, sessions: Iterable[LiveSession]) -> str:
+    """Why a step that everybody failed with waits, and until when."""
+    tries = {each.worker: each.next_tries.get(wanted.handler_class) for each in sessions}
+    count = len(tries)
+    whose = {1: "its breaker is", 2: "both breakers are"}.get(
+        count, f"all {number(count)} breakers are"
+    )
+    soonest = min(each for each in tries.values() if each is not None)
+    return f", but {_knowing(count)}: {whose} open, next try {_clock(soonest)}"
+
+
+def _clock(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%H:%M:%S} UTC"
 
 
 def _of_pinned(wanted: Wanted, names: frozenset[str], sessions: Sequence[LiveSession]) -> str:
@@ -108,6 +136,9 @@ def _trouble(wanted: Wanted, session: LiveSession) -> str | None:
         return "deaf"
     if session.silent:
         return "silent"
+    if wanted.handler_class in session.next_tries:
+        next_try = session.next_tries[wanted.handler_class]
+        return HALF_OPEN if next_try is None else f"{OPEN} (next try {_clock(next_try)})"
     return None if session.has_room else BUSY
 
 

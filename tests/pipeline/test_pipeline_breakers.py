@@ -1,8 +1,11 @@
 """A worker that only fails with a handler gets no more of it for a while, and then one step."""
 
+from datetime import timedelta
+
 import pytest
 
 from tasker_zmq.domain.breaker import BreakerLimits
+from tasker_zmq.domain.explanation import explain
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.pipeline.inbox import WorkersManaged
 from tasker_zmq.pipeline.state import LEGACY_SESSION
@@ -10,6 +13,8 @@ from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.protocol.commands import InHand, WorkerGoodbye
 from tasker_zmq.protocol.messages import StepRequest
 from tasker_zmq.protocol.workers import ManageAction, ManageWorker
+from tasker_zmq.store.reads import tasks as task_reads
+from tasker_zmq.store.reads.standing import standing
 from tasker_zmq.testing.simulated_worker import SimulatedWorker, Word, failing
 from tasker_zmq.testing.world import Node, World, done, template
 from tests.pipeline.conftest import MakeWorld
@@ -226,6 +231,17 @@ def test_who_enables_a_worker_closes_its_breakers(broken: World) -> None:
     turns(broken, 2)
     assert broken.task(task).state == "complete"
     assert [row[2] for row in rows(broken)] == ["closed"]
+
+
+def test_a_task_says_that_all_who_know_its_step_are_behind_breakers(broken: World) -> None:
+    _, task = open_breaker(broken)
+    now = broken.clock.now()
+    with broken.engine.connect() as connection:
+        shown = task_reads.show(connection, task)
+        assert shown is not None
+        text = explain(standing(connection, shown, now=now), now=now)
+    due = now + timedelta(seconds=10)
+    assert f"its breaker is open, next try {due:%H:%M:%S} UTC" in text
 
 
 def test_with_zero_failures_in_the_settings_nobody_is_kept_from_work(

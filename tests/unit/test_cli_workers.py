@@ -1,6 +1,8 @@
 """`tasker-zmq workers`: what is asked of the daemon, and what is read of the rows."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,8 @@ from sqlalchemy import Engine
 
 from tasker_zmq.clock import SystemClock
 from tasker_zmq.domain.administration import Pin, WorkerMode
-from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.domain.breaker import CLOSED, Breaker, Pair
+from tasker_zmq.domain.ids import CoreId, HandlerClass, SessionId
 from tasker_zmq.protocol.workers import (
     ManageAction,
     ManageWorker,
@@ -17,7 +20,7 @@ from tasker_zmq.protocol.workers import (
     WorkerManaged,
     WorkerPinged,
 )
-from tasker_zmq.store import administration
+from tasker_zmq.store import administration, breakers
 from tasker_zmq.testing import ManualClock
 from tests.store.seeding import Cast, told
 from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker
@@ -104,6 +107,34 @@ def test_what_was_decided_is_shown(cast: Cast, engine: Engine) -> None:
     page = tasker("workers", "show", "anna").stdout
     assert "orders/fulfil_order" in page
     assert "4711" in page
+
+
+@pytest.mark.usefixtures("cast")
+def test_breakers_are_shown_by_handler_and_counted_in_the_list(engine: Engine) -> None:
+    now = SystemClock().now()
+    opened = Breaker(
+        failures=11,
+        opened_at=now - timedelta(seconds=90),
+        next_try_at=now + timedelta(seconds=600),
+        cool_off_seconds=700.0,
+        last_error="OSError: no route\N{REPLACEMENT CHARACTER}",
+    )
+    half_open = replace(opened, next_try_at=now - timedelta(seconds=1))
+    reserve = HandlerClass("orders.reserve")
+    changed = {Pair("anna", reserve): opened, Pair("anna", HandlerClass("orders.gone")): half_open}
+    with engine.begin() as connection:
+        breakers.write(connection, changed, core_id=CoreId("core-1"), now=now)
+    assert "2 breakers open" in tasker("workers", "list").stdout
+    shown = json.loads(tasker("workers", "show", "anna", "-o", "json").stdout)
+    states = {each["handler_class"]: each["breaker"] for each in shown["handlers"]}
+    assert (states[reserve], states["orders.gone"]) == ("open", "half_open")
+    assert set(states.values()) == {"open", "half_open", "closed"}
+    page = tasker("workers", "show", "anna").stdout
+    assert "no route" in page
+    with engine.begin() as connection:
+        breakers.write(connection, {Pair("anna", reserve): CLOSED}, core_id=CoreId("b"), now=now)
+        assert breakers.load(connection).keys() == {Pair("anna", HandlerClass("orders.gone"))}
+    assert "1 breaker open" in tasker("workers", "list").stdout
 
 
 @pytest.mark.usefixtures("cast")

@@ -113,6 +113,26 @@ def test_what_keeps_each_worker_from_a_step_is_said() -> None:
     )
 
 
+def test_open_breakers_are_said_with_the_next_try() -> None:
+    runs = "orders.charge"
+    soon, later = NOW + timedelta(seconds=5), NOW + timedelta(seconds=80)
+    anna = session(runs, worker="anna", next_tries={runs: later})
+    assert said(step("charge"), sessions=(anna,)) == (
+        "charge is ready, but one worker knows it: its breaker is open, next try 12:01:20 UTC."
+    )
+    berta = session(runs, worker="berta", next_tries={runs: soon})
+    assert said(step("charge"), sessions=(anna, berta)) == (
+        "charge is ready, but two workers know it: both breakers are open, next try 12:00:05 UTC."
+    )
+    carla = session(runs, worker="carla", next_tries={runs: None})
+    assert said(step("charge"), sessions=(anna, carla)) == (
+        "charge is ready, but two workers know it: anna is behind an open breaker (next try "
+        "12:01:20 UTC), carla is behind a half open breaker (one step at a time)."
+    )
+    other = session(runs, worker="anna", next_tries={"orders.ship": later})
+    assert "about to be sent" in said(step("charge"), sessions=(other,))
+
+
 def test_a_worker_with_a_link_to_the_owner_counts_by_that_one() -> None:
     sessions = (
         session("orders.charge", core_id="core-1"),

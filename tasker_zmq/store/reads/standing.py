@@ -7,12 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from tasker_zmq.domain.administration import WorkerMode
+from tasker_zmq.domain.breaker import BreakerState
 from tasker_zmq.domain.explanation import StepStanding, TaskStanding
 from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.states import StepState, TaskState
 from tasker_zmq.domain.supported import Association, Declared
 from tasker_zmq.domain.waiting import LiveSession
-from tasker_zmq.store import administration
+from tasker_zmq.store import administration, breakers
 from tasker_zmq.store.tables import Core, Reachability, Registration, RegistrationStatus, Worker
 
 
@@ -66,6 +67,7 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
         .where(Registration.status != RegistrationStatus.DISCONNECTED, Core.lease_expires_at > now)
         .order_by(Worker.worker_name)
     )
+    next_tries = _next_tries(connection, now)
     return tuple(
         LiveSession(
             worker=row.worker_name,
@@ -76,9 +78,20 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
             silent=row.status == RegistrationStatus.UNHEALTHY,
             deaf=row.is_reachable is False,
             declared=_declared(row.declared_tasks, exclusive=row.exclusive),
+            next_tries=next_tries.get(row.worker_name, {}),
         )
         for row in connection.execute(chosen)
     )
+
+
+def _next_tries(connection: Connection, now: datetime) -> dict[str, dict[str, datetime | None]]:
+    """By worker and handler, when an open breaker lets a step through; None: it would now."""
+    found: dict[str, dict[str, datetime | None]] = {}
+    for pair, breaker in breakers.load(connection).items():
+        is_open = breaker.state(now) is BreakerState.OPEN
+        of_worker = found.setdefault(pair.worker_name, {})
+        of_worker[pair.handler_class] = breaker.next_try_at if is_open else None
+    return found
 
 
 def _declared(said: Sequence[Mapping[str, Any]], *, exclusive: bool) -> Declared:

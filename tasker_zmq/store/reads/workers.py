@@ -6,7 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from tasker_zmq.domain.breaker import BreakerState
 from tasker_zmq.domain.ids import SessionId
+from tasker_zmq.store import breakers
 from tasker_zmq.store.reads.tasks import full_name
 from tasker_zmq.store.tables import (
     Core,
@@ -16,6 +18,7 @@ from tasker_zmq.store.tables import (
     RegistrationStatus,
     SupportedTask,
     Worker,
+    WorkerBreaker,
     WorkerPin,
 )
 
@@ -61,11 +64,21 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
     )
     rows = [dict(row) for row in connection.execute(chosen).mappings()]
     tasks = _supported(connection, [row["worker_id"] for row in rows])
-    return [{**row, "supported_tasks": tasks.get(row["worker_id"], [])} for row in rows]
+    opened: dict[str, list[str]] = {}
+    for pair in sorted(breakers.load(connection)):
+        opened.setdefault(pair.worker_name, []).append(pair.handler_class)
+    return [
+        {
+            **row,
+            "supported_tasks": tasks.get(row["worker_id"], []),
+            "open_breakers": opened.get(row["worker_name"], []),
+        }
+        for row in rows
+    ]
 
 
 def show(connection: Connection, name: str, *, now: datetime) -> dict[str, Any] | None:
-    """One worker with its live `sessions`, the `tasks` that it knows, and its `pins`."""
+    """One worker with its live `sessions`, its `handlers`, the `tasks` it knows, and its `pins`."""
     chosen = select(
         Worker.worker_id,
         Worker.worker_name,
@@ -82,9 +95,11 @@ def show(connection: Connection, name: str, *, now: datetime) -> dict[str, Any] 
     found = connection.execute(chosen).mappings().one_or_none()
     if found is None:
         return None
+    sessions = _sessions(connection, found["worker_id"], now)
     return {
         **found,
-        "sessions": _sessions(connection, found["worker_id"], now),
+        "sessions": sessions,
+        "handlers": _handlers(connection, found["worker_id"], sessions, now=now),
         "tasks": _tasks(connection, found["worker_id"]),
         "pins": _pins(connection, found["worker_id"]),
     }
@@ -108,6 +123,36 @@ def _sessions(connection: Connection, worker_id: int, now: datetime) -> list[dic
         .order_by(Registration.registration_id)
     )
     return [dict(row) for row in connection.execute(chosen).mappings()]
+
+
+def _handlers(
+    connection: Connection, worker_id: int, sessions: Sequence[dict[str, Any]], *, now: datetime
+) -> list[dict[str, Any]]:
+    """What it runs, or had a breaker for, by name; `breaker` is the state of that."""
+    chosen = (
+        select(
+            WorkerBreaker.handler_class,
+            WorkerBreaker.state.label("breaker"),
+            WorkerBreaker.failures,
+            WorkerBreaker.opened_at,
+            WorkerBreaker.next_try_at,
+            WorkerBreaker.closed_at,
+            WorkerBreaker.last_error,
+            WorkerBreaker.core_id,
+        )
+        .where(WorkerBreaker.worker_id == worker_id)
+        .order_by(WorkerBreaker.handler_class)
+    )
+    found = {row["handler_class"]: dict(row) for row in connection.execute(chosen).mappings()}
+    for row in found.values():
+        if row["breaker"] == BreakerState.CLOSED:
+            row["next_try_at"] = None
+        elif row["next_try_at"] <= now:
+            row["breaker"] = BreakerState.HALF_OPEN.value
+    sound = {"breaker": BreakerState.CLOSED.value, "failures": 0, "next_try_at": None}
+    for handler in {each for session in sessions for each in session["handlers"]} - found.keys():
+        found[handler] = {"handler_class": handler, **sound}
+    return [found[handler] for handler in sorted(found)]
 
 
 def _tasks(connection: Connection, worker_id: int) -> list[dict[str, Any]]:
