@@ -27,7 +27,7 @@ from tasker_zmq.protocol import topics
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import ledger as ledger_store
 from tasker_zmq.store import workers as worker_store
-from tasker_zmq.worker import durable_outbox, runtime
+from tasker_zmq.worker import corelink, durable_outbox, runtime
 from tasker_zmq.worker import outbox as worker_outbox
 from tasker_zmq.worker.batches import BatchesInHand
 from tests.simulation import defects
@@ -82,7 +82,7 @@ PLANTED: tuple[Planted, ...] = (
     ),
     Planted(
         "a subscription that nobody sees is nobody's business",
-        replaced(runtime, "UNSEEN_BEATS_MAX", 10**9),
+        replaced(corelink, "UNSEEN_BEATS_MAX", 10**9),
         {"half_open": 0.3},
     ),
     Planted(

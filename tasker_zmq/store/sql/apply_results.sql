@@ -157,11 +157,12 @@ SELECT 'postponed', NULL, m.task_id, NULL, NULL, NULL, NULL, NULL, NULL, t.proce
 FROM moved m JOIN tasker_tasks t USING (task_id)
 WHERE m.state = 'waiting_for_retry' AND t.processing_core_id <> :core_id
 UNION ALL
+SELECT 'blocked', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+FROM advanced WHERE failed_steps > 0 AND state = 'in_progress'
+UNION ALL
 SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM progress p
-JOIN tasker_tasks t USING (task_id)
-LEFT JOIN advanced a USING (task_id)
-WHERE coalesce(a.failed_steps, t.failed_steps) > 0 AND coalesce(a.state, t.state) = 'in_progress'
+FROM progress p JOIN tasker_tasks t USING (task_id) -- those that are not among the advanced
+WHERE p.leaves + p.failures = 0 AND t.failed_steps > 0 AND t.state = 'in_progress'
 UNION ALL
 SELECT 'finished', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
 FROM advanced WHERE state = 'complete';

@@ -84,7 +84,10 @@ class Batch(Base):
 
 
 class BatchStep(Base):
-    """One step's place in one batch; a retried step has a row in each batch that carried it."""
+    """One step's place in one batch; a retried step has a row in each batch that carried it.
+
+    No foreign keys: a row is made of what the same statement has just updated (decision 0017).
+    """
 
     __tablename__ = "tasker_step_execution_batch_steps"
     __table_args__ = (
@@ -94,12 +97,8 @@ class BatchStep(Base):
     )
 
     id: Mapped[BigId]
-    batch_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_step_execution_batches.batch_id", ondelete="CASCADE")
-    )
-    workflow_step_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE")
-    )
+    batch_id: Mapped[int] = mapped_column(BigInteger)
+    workflow_step_id: Mapped[int] = mapped_column(BigInteger)
     sequence_order: Mapped[int] = mapped_column(Integer, comment="Counts from 1.")
     attempt: Mapped[int] = mapped_column(Integer, comment="Counts from 0, as on the wire.")
     expected_handler_class: Mapped[str]

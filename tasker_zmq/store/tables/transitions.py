@@ -1,9 +1,12 @@
-"""Every change of state, append-only, counted by sort_key: a lost race violates a constraint."""
+"""Every change of state, append-only, counted by sort_key: a lost race violates a constraint.
+
+No foreign keys: each row is made of what the same statement has just updated (decision 0017).
+"""
 
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, ForeignKey, Index, Integer, text
+from sqlalchemy import BigInteger, Boolean, Index, Integer, text
 from sqlalchemy.dialects.postgresql import JSON
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -16,9 +19,7 @@ class TaskTransition(Base):
     __tablename__ = "tasker_task_transitions"
     __table_args__ = ({"comment": "Changes of task states."},)
 
-    task_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_tasks.task_id", ondelete="CASCADE"), primary_key=True
-    )
+    task_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     sort_key: Mapped[int] = mapped_column(Integer, primary_key=True)
     from_state: Mapped[str | None]
     to_state: Mapped[str]
@@ -33,11 +34,7 @@ class StepTransition(Base):
     __tablename__ = "tasker_workflow_step_transitions"
     __table_args__ = ({"comment": "Changes of step states."},)
 
-    workflow_step_id: Mapped[int] = mapped_column(
-        BigInteger,
-        ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"),
-        primary_key=True,
-    )
+    workflow_step_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     sort_key: Mapped[int] = mapped_column(Integer, primary_key=True)
     from_state: Mapped[str | None]
     to_state: Mapped[str]
@@ -60,11 +57,7 @@ class BatchTransition(Base):
         {"comment": "Changes of batch states."},
     )
 
-    batch_id: Mapped[int] = mapped_column(
-        BigInteger,
-        ForeignKey("tasker_step_execution_batches.batch_id", ondelete="CASCADE"),
-        primary_key=True,
-    )
+    batch_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     sort_key: Mapped[int] = mapped_column(Integer, primary_key=True)
     most_recent: Mapped[bool] = mapped_column(Boolean)
     from_state: Mapped[str | None]

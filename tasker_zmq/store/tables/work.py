@@ -57,7 +57,7 @@ class Task(Base):
             postgresql_where=text("parent_task_id IS NOT NULL"),
         ),
         one_of("state", TaskState),
-        {"comment": "Runs of named tasks.", "postgresql_with": {"fillfactor": "80"}},
+        {"comment": "Runs of named tasks.", "postgresql_with": {"fillfactor": "50"}},
     )
 
     task_id: Mapped[BigId]
@@ -109,7 +109,7 @@ class WorkflowStep(Base):
             postgresql_where=text("next_attempt_at IS NOT NULL"),
         ),
         one_of("state", StepState),
-        {"comment": "Steps of tasks.", "postgresql_with": {"fillfactor": "70"}},
+        {"comment": "Steps of tasks.", "postgresql_with": {"fillfactor": "35"}},
     )
 
     workflow_step_id: Mapped[BigId]
