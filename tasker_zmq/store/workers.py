@@ -10,6 +10,7 @@ from sqlalchemy import Connection, literal, or_, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.ids import CoreId, RegistrationId, SessionId
+from tasker_zmq.store import reachability
 from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.statements import rows, run
 from tasker_zmq.store.tables import Core, Registration, RegistrationStatus
@@ -236,8 +237,10 @@ def fence(connection: Connection, *, core_id: CoreId, now: datetime) -> bool:
 def end_core(connection: Connection, core_id: CoreId, epoch: int, *, now: datetime) -> None:
     """Give the name back at once: nobody need wait for the lease, and other cores are told."""
     notify(connection, CORES_CHANNEL, core_id)
-    connection.execute(
+    ended = connection.execute(
         update(Core)
         .where(Core.core_id == core_id, Core.epoch == epoch)
         .values(lease_expires_at=now, draining=True)
     )
+    if ended.rowcount:
+        reachability.forget(connection, core_id)

@@ -181,6 +181,15 @@ CASES: dict[str, Case] = {
             "status": "healthy",
         }
     ),
+    "record_reachability": Case(
+        values={
+            "worker_names": [f"worker{n}" for n in range(1, 11)],
+            "reachable": [True, False, None, True, False, True, True, True, True, None],
+            "core_id": volume.CORE,
+            "transport": "zeromq",
+            "now": NOW,
+        }
+    ),
     "register_worker": Case(
         values={
             "worker_name": "anna",

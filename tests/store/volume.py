@@ -40,6 +40,10 @@ INSERT INTO tasker_worker_registrations (worker_id, session_id, core_id, status,
     protocol_version, credit, last_heartbeat_at, registered_at)
 SELECT w, 's' || w, 'core-1', 'healthy', 'zeromq', '2.0', 10, :now, :now
 FROM generate_series(1, 20) w;
+INSERT INTO tasker_worker_transport_availability (worker_id, core_id, transport_type, is_reachable,
+    last_verified_at)
+SELECT w, c, 'zeromq', w % 2 = 0, :now
+FROM generate_series(1, 20) w, unnest(ARRAY['core-1', 'core-2']) c;
 INSERT INTO tasker_worker_named_tasks (worker_id, named_task_id, created_at, updated_at)
 SELECT w, 1, :now, :now FROM generate_series(1, 20) w;
 """

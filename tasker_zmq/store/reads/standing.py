@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from tasker_zmq.domain.administration import WorkerMode
 from tasker_zmq.domain.breaker import BreakerState
@@ -13,7 +13,7 @@ from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.states import StepState, TaskState
 from tasker_zmq.domain.supported import Association, Declared
 from tasker_zmq.domain.waiting import LiveSession
-from tasker_zmq.store import administration, breakers
+from tasker_zmq.store import administration, breakers, reachability
 from tasker_zmq.store.tables import Core, Reachability, Registration, RegistrationStatus, Worker
 
 
@@ -62,12 +62,14 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
             Reachability,
             (Reachability.worker_id == Registration.worker_id)
             & (Reachability.core_id == Registration.core_id)
-            & (Reachability.transport_type == Registration.connection_type),
+            & (Reachability.transport_type == Registration.connection_type)
+            & reachability.is_known(now),
         )
         .where(Registration.status != RegistrationStatus.DISCONNECTED, Core.lease_expires_at > now)
         .order_by(Worker.worker_name)
     )
     next_tries = _next_tries(connection, now)
+    out_of_reach = _out_of_reach(connection, now=now)
     return tuple(
         LiveSession(
             worker=row.worker_name,
@@ -77,6 +79,7 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
             mode=WorkerMode(row.mode),
             silent=row.status == RegistrationStatus.UNHEALTHY,
             deaf=row.is_reachable is False,
+            not_reached_by=out_of_reach.get(row.worker_name, frozenset()),
             declared=_declared(row.declared_tasks, exclusive=row.exclusive),
             next_tries=next_tries.get(row.worker_name, {}),
         )
@@ -92,6 +95,17 @@ def _next_tries(connection: Connection, now: datetime) -> dict[str, dict[str, da
         of_worker = found.setdefault(pair.worker_name, {})
         of_worker[pair.handler_class] = breaker.next_try_at if is_open else None
     return found
+
+
+def _out_of_reach(connection: Connection, *, now: datetime) -> dict[str, frozenset[str]]:
+    """By worker, the cores that lately found that they do not reach it."""
+    chosen = (
+        select(Worker.worker_name, func.array_agg(Reachability.core_id.distinct()).label("cores"))
+        .join(Reachability, Reachability.worker_id == Worker.worker_id)
+        .where(Reachability.is_reachable.is_(False), reachability.is_known(now))
+        .group_by(Worker.worker_name)
+    )
+    return {row.worker_name: frozenset(row.cores) for row in connection.execute(chosen)}
 
 
 def _declared(said: Sequence[Mapping[str, Any]], *, exclusive: bool) -> Declared:

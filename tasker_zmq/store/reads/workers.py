@@ -8,12 +8,13 @@ from sqlalchemy import Connection, func, select
 
 from tasker_zmq.domain.breaker import BreakerState
 from tasker_zmq.domain.ids import SessionId
-from tasker_zmq.store import breakers
+from tasker_zmq.store import breakers, reachability
 from tasker_zmq.store.reads.tasks import full_name
 from tasker_zmq.store.tables import (
     Core,
     NamedTask,
     Namespace,
+    Reachability,
     Registration,
     RegistrationStatus,
     SupportedTask,
@@ -78,7 +79,10 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
 
 
 def show(connection: Connection, name: str, *, now: datetime) -> dict[str, Any] | None:
-    """One worker with its live `sessions`, its `handlers`, the `tasks` it knows, and its `pins`."""
+    """One worker with its live `sessions`, its `handlers`, the `tasks` it knows, and its `pins`.
+
+    `reachability` has a row for each core that runs: `is_reachable` None where that is not known.
+    """
     chosen = select(
         Worker.worker_id,
         Worker.worker_name,
@@ -102,6 +106,7 @@ def show(connection: Connection, name: str, *, now: datetime) -> dict[str, Any] 
         "handlers": _handlers(connection, found["worker_id"], sessions, now=now),
         "tasks": _tasks(connection, found["worker_id"]),
         "pins": _pins(connection, found["worker_id"]),
+        "reachability": _reachability(connection, found["worker_id"], now),
     }
 
 
@@ -179,6 +184,26 @@ def _pins(connection: Connection, worker_id: int) -> list[dict[str, Any]]:
         )
         .where(WorkerPin.worker_id == worker_id)
         .order_by(WorkerPin.pin_id)
+    )
+    return [dict(row) for row in connection.execute(chosen).mappings()]
+
+
+def _reachability(connection: Connection, worker_id: int, now: datetime) -> list[dict[str, Any]]:
+    found = (
+        (Reachability.core_id == Core.core_id)
+        & (Reachability.worker_id == worker_id)
+        & reachability.is_known(now)
+    )
+    chosen = (
+        select(
+            Core.core_id,
+            func.coalesce(Reachability.transport_type, reachability.TRANSPORT).label("transport"),
+            Reachability.is_reachable,
+            Reachability.last_verified_at,
+        )
+        .outerjoin(Reachability, found)
+        .where(Core.lease_expires_at > now)
+        .order_by(Core.core_id, Reachability.transport_type)
     )
     return [dict(row) for row in connection.execute(chosen).mappings()]
 

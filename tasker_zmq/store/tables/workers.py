@@ -182,7 +182,11 @@ class Reachability(Base):
     __tablename__ = "tasker_worker_transport_availability"
     __table_args__ = (
         UniqueConstraint("worker_id", "core_id", "transport_type"),
-        {"comment": "Which core reaches which worker."},
+        Index("ix_tasker_worker_transport_availability_core_id", "core_id"),
+        {
+            "comment": "Which core reaches which worker.",
+            "postgresql_with": {"fillfactor": "50"},
+        },
     )
 
     id: Mapped[BigId]
