@@ -34,6 +34,8 @@ _COLUMNS: Final = (
 )
 _SESSION_COLUMNS: Final = ("session_id", "core_id", "status", "load", "last_heartbeat_at")
 _HANDLER_COLUMNS: Final = ("handler_class", "breaker", "failures", "next_try_at", "last_error")
+_REACH_COLUMNS: Final = ("core_id", "transport", "reachable", "last_verified_at")
+_LISTS: Final = ("sessions", "handlers", "reachability", "tasks", "declared_tasks", "pins")
 _TASK_COLUMNS: Final = ("workflow", "priority", "configuration")
 _PIN_COLUMNS: Final = ("named_task", "handler_class", "task_id", "decided_by", "why", "created_at")
 
@@ -76,7 +78,7 @@ def list_workers(invocation: Invocation, *, everyone: bool, output: Output) -> N
 @output_option
 @click.pass_obj
 def show(invocation: Invocation, *, name: str, output: Output) -> None:
-    """Show worker NAME: what it is, its sessions and handlers, what was decided about it."""
+    """Show worker NAME: its sessions and handlers, which daemons reach it, what was decided."""
     now = read_clock()
     with reading(invocation) as connection:
         found = reads.show(connection, name, now=now)
@@ -87,9 +89,7 @@ def show(invocation: Invocation, *, name: str, output: Output) -> None:
     if output is Output.JSON:
         print_json(found)
         return
-    lists = {
-        key: found.pop(key) for key in ("sessions", "handlers", "tasks", "declared_tasks", "pins")
-    }
+    lists = {key: found.pop(key) for key in _LISTS}
     print_object({**found.pop("metadata"), **found}, output=output, now=now)
     for title, columns, rows in (
         (
@@ -98,6 +98,11 @@ def show(invocation: Invocation, *, name: str, output: Output) -> None:
             [{**each, **_of_session(each)} for each in lists["sessions"]],
         ),
         ("handlers", _HANDLER_COLUMNS, lists["handlers"]),
+        (
+            "reachability",
+            _REACH_COLUMNS,
+            [{**each, **_of_reachability(each)} for each in lists["reachability"]],
+        ),
         ("workflows", _TASK_COLUMNS, lists["tasks"]),
         ("pins", _PIN_COLUMNS, lists["pins"]),
     ):
@@ -108,6 +113,11 @@ def show(invocation: Invocation, *, name: str, output: Output) -> None:
 
 def _of_session(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"load": f"{row['current_load']}/{row['credit']}"}
+
+
+def _of_reachability(row: Mapping[str, Any]) -> dict[str, Any]:
+    words = {True: "yes", False: "no", None: "not known"}
+    return {"reachable": words[row["is_reachable"]]}
 
 
 def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from tasker_zmq.protocol.commands import (
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import supported as supported_store
 from tasker_zmq.store import workers as store
+from tasker_zmq.store.reachability import TRANSPORT
 from tasker_zmq.store.statements import Row
 from tasker_zmq.store.workers import NewRegistration
 from tasker_zmq.telemetry.events import Event, log
@@ -113,7 +114,7 @@ def _registration(
         worker_name=request.worker_name,
         session_id=session_id,
         core_id=sitting.desk.state.core_id,
-        connection_type="zeromq",
+        connection_type=TRANSPORT,
         connection_details=_connection_details(request),
         protocol_version=version,
         handlers=request.handlers,
@@ -133,6 +134,7 @@ def _handlers(request: RegisterWorker) -> frozenset[HandlerClass] | None:
 
 def _begin(state: CoreState, session: Session, *, worker_id: int) -> None:
     state.sessions[session.session_id] = session
+    state.reached.note(session.worker_name, session.last_heard_at)
     log(
         logger,
         logging.INFO,

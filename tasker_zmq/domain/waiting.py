@@ -31,6 +31,7 @@ class LiveSession:
     mode: WorkerMode = WorkerMode.ENABLED
     silent: bool = False  # nothing was heard of it for a while
     deaf: bool = False  # what this core publishes does not reach it
+    not_reached_by: frozenset[str] = frozenset()  # cores that lately found so
     declared: Declared = NOTHING_DECLARED
     next_tries: Mapping[str, datetime | None] = field(default_factory=dict)
 
@@ -131,7 +132,8 @@ def _trouble(wanted: Wanted, session: LiveSession) -> str | None:
     if session.mode is not WorkerMode.ENABLED:
         return str(session.mode)
     if session.core_id is not None and wanted.core_id not in {None, session.core_id}:
-        return f"not reachable from {wanted.core_id}"
+        tried = wanted.core_id in session.not_reached_by
+        return f"not {'reachable from' if tried else 'connected to'} {wanted.core_id}"
     if session.deaf:
         return "deaf"
     if session.silent:

@@ -17,6 +17,7 @@ from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.viable import Entry
 from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.store import batches as batch_store
+from tasker_zmq.store import reachability as reach_store
 from tasker_zmq.store import schema
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
@@ -40,6 +41,7 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
     schema.ensure_partitions(connection, now)
     state.partitions_made_at = now
     worker_store.close_sessions_of(connection, state.core_id, now=now)
+    reach_store.forget(connection, state.core_id)
     state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
     state.cores = _addresses(worker_store.living(connection, now=now))
     state.sweep_cursor = step_store.SWEEP_START
@@ -161,7 +163,8 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
 def claim(turn: Turn, *, at_most: int) -> list[TaskId]:
     """Claim tasks that nobody living owns; their viable steps are for the caller to find."""
     state = turn.state
-    worker_store.fence(turn.connection, core_id=state.core_id, now=turn.now)
+    if worker_store.fence(turn.connection, core_id=state.core_id, now=turn.now):
+        reach_store.forget_dead(turn.connection, now=turn.now)
     claimed = step_store.claim(
         turn.connection, core_id=state.core_id, now=turn.now, at_most=at_most
     )

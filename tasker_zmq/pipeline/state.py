@@ -26,6 +26,7 @@ from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.contents import Contents
 from tasker_zmq.pipeline.inbox import Letter
+from tasker_zmq.pipeline.reached import Reached
 from tasker_zmq.pipeline.roster import Roster
 from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.protocol.envelope import CoreAddress
@@ -215,6 +216,7 @@ class CoreState:
     sweep_cursor: tuple[int, int] | None = None
     next_page_at: datetime | None = None  # of a sweep that found memory full
     beats: dict[SessionId, Beat] = field(default_factory=dict)
+    reached: Reached = field(default_factory=Reached)
     cores: tuple[CoreAddress, ...] = ()  # that live, this one among them
     next_beats_at: datetime | None = None
     lease_renewed_at: datetime | None = None

@@ -20,6 +20,7 @@ from tasker_zmq.pipeline import (
     discover,
     neighbours,
     pings,
+    reaching,
     reconcile,
     recover,
     reporting,
@@ -274,7 +275,7 @@ class _Pass:
                 continue
             reason = f"session {session_id} of worker {session.worker_name} is deaf"
             self._write(recovering.lose(batch_ids, reason=reason, never_started=None))
-            self._turn.changes.then(partial(setattr, session, "deaf", True))
+            reaching.note_deaf(self._turn, session)
             log(logger, logging.WARNING, Event.SESSION_DEAF, worker=session.worker_name)
 
     def _lose(self, recovering: recover.Recovering, left: Left, *, why: str) -> None:
@@ -300,6 +301,7 @@ class _Pass:
                 self._write(findings)
         worker_store.close_sessions(self._turn.connection, [session_id], now=self._turn.now)
         self._turn.changes.then(lambda: self._turn.state.sessions.pop(session_id, None))
+        reaching.note_gone(self._turn, session, silent=why == FELL_SILENT)
         self._turn.changes.then(partial(_tell_gone, session, moves, why=why))
 
     def _reconcile(self) -> None:

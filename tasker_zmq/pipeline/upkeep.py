@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from tasker_zmq.domain.breaker import Pair
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.errors import TaskerError
+from tasker_zmq.pipeline import reaching
 from tasker_zmq.pipeline.delivery import ping
 from tasker_zmq.pipeline.inbox import Letter, SubscriptionSeen
 from tasker_zmq.pipeline.recover import next_silence
@@ -73,6 +74,7 @@ def _subscribe(state: CoreState, session_id: SessionId, now: datetime, *, subscr
         session.subscribed = subscribed
         session.doubted_at = None if subscribed else now
         state.quiet_until = None
+        state.reached.note(session.worker_name, now)
 
 
 def _see_legacy(state: CoreState, now: datetime, *, subscribed: bool) -> None:
@@ -109,6 +111,7 @@ def keep_up(turn: Turn) -> None:
     _mark_published(turn)
     _write_beats(turn)
     _write_suspects(turn)  # behind the beats, of which one of theirs may still have been waiting
+    reaching.write(turn)
     _renew_lease(turn)
 
 
@@ -194,6 +197,7 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         state.scheduled_at,
         _next_lease(state, tuning),
         state.quiet_until or next_silence(state, tuning),
+        state.reached.due_at,
     ]
     moments += [each.due_at for each in state.pings]
     if state.published:

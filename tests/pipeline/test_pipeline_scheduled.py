@@ -9,17 +9,15 @@ from sqlalchemy import text
 
 from tasker_zmq.commands.estimating import LOOK_EVERY
 from tasker_zmq.domain.control import TaskAction
-from tasker_zmq.domain.explanation import explain
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.control import ControlTasks
 from tasker_zmq.protocol.messages import StepRequest
-from tasker_zmq.store.reads import tasks as reads
 from tasker_zmq.store.reads import workflows
-from tasker_zmq.store.reads.standing import standing
 from tasker_zmq.testing.simulated_worker import Word
 from tasker_zmq.testing.world import Node, World, template
 from tests.pipeline.conftest import MakeWorld
+from tests.pipeline.explaining import explained
 
 ONE = template("one", {"a": Node()})
 
@@ -31,14 +29,6 @@ def told(world: World, payload: bytes) -> dict[str, Any]:
 
 def later(world: World, seconds: float) -> str:
     return (world.clock.now() + timedelta(seconds=seconds)).isoformat()
-
-
-def explained(world: World, task_id: TaskId) -> str:
-    now = world.clock.now()
-    with world.engine.connect() as connection:
-        shown = reads.show(connection, task_id)
-        assert shown is not None
-        return explain(standing(connection, shown, now=now), now=now)
 
 
 def test_a_scheduled_task_begins_at_its_time_and_not_before(world: World) -> None:

@@ -1,6 +1,7 @@
 """`tasker-zmq workers`: what is asked of the daemon, and what is read of the rows."""
 
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -20,7 +21,7 @@ from tasker_zmq.protocol.workers import (
     WorkerManaged,
     WorkerPinged,
 )
-from tasker_zmq.store import administration, breakers
+from tasker_zmq.store import administration, breakers, reachability, workers
 from tasker_zmq.testing import ManualClock
 from tests.store.seeding import Cast, told
 from tests.unit.shell import Answer, OwnDaemon, asked_for, tasker
@@ -135,6 +136,30 @@ def test_breakers_are_shown_by_handler_and_counted_in_the_list(engine: Engine) -
         breakers.write(connection, {Pair("anna", reserve): CLOSED}, core_id=CoreId("b"), now=now)
         assert breakers.load(connection).keys() == {Pair("anna", HandlerClass("orders.gone"))}
     assert "1 breaker open" in tasker("workers", "list").stdout
+
+
+@pytest.mark.usefixtures("cast")
+def test_from_which_cores_a_worker_is_reached_is_shown(engine: Engine) -> None:
+    now = SystemClock().now()
+    long_ago = now - reachability.UNKNOWN_AFTER
+    with engine.begin() as connection:
+        for core_id, reachable, at in (
+            ("core-a", True, now),
+            ("core-b", False, now),
+            ("core-c", False, long_ago),
+        ):
+            workers.start_core(connection, CoreId(core_id), {}, now=now, lease_seconds=60)
+            reachability.record(connection, CoreId(core_id), {"anna": reachable}, now=at)
+    shown = json.loads(tasker("workers", "show", "anna", "-o", "json").stdout)["reachability"]
+    told = {row["core_id"]: (row["transport"], row["is_reachable"]) for row in shown}
+    assert told["core-a"] == ("zeromq", True)
+    assert told["core-b"] == ("zeromq", False)
+    assert told["core-c"] == ("zeromq", None)
+    assert any(row["last_verified_at"] for row in shown)
+    page = tasker("workers", "show", "anna").stdout
+    assert re.search(r"core-a +zeromq +yes +\S", page)
+    assert re.search(r"core-b +zeromq +no +\S", page)
+    assert re.search(r"core-c +zeromq +not known", page)
 
 
 @pytest.mark.usefixtures("cast")

@@ -97,11 +97,12 @@ def test_what_keeps_each_worker_from_a_step_is_said() -> None:
     sessions = (
         session(runs, worker="anna", mode=WorkerMode.DRAINING),
         session(runs, worker="berta", deaf=True, core_id="core-1"),
-        session(runs, worker="carla", core_id="core-2"),
+        session(runs, worker="carla", core_id="core-2", not_reached_by=frozenset({"core-1"})),
+        session(runs, worker="dora", core_id="core-2", not_reached_by=frozenset({"core-2"})),
     )
     assert said(step("charge"), sessions=sessions) == (
-        "charge is ready, but three workers know it: anna is draining, berta is deaf, "
-        "carla is not reachable from core-1."
+        "charge is ready, but four workers know it: anna is draining, berta is deaf, "
+        "carla is not reachable from core-1, dora is not connected to core-1."
     )
     alone = session(runs, silent=True)
     assert said(step("charge"), sessions=(alone,)) == (
