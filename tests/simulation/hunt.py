@@ -17,11 +17,11 @@ def hunt(
     planted: Planted,
     database: Database,
     *,
-    seeds: int = SEEDS_MAX,
+    seeds: range = range(1, SEEDS_MAX + 1),
     without: frozenset[str] = frozenset(),
 ) -> tuple[int, Outcome] | None:
     """The first seed that fails with the bug and does not fail without it."""
-    for seed in range(1, seeds + 1):
+    for seed in seeds:
         options = draw(seed, without=without, rates=planted.rates, **planted.fixed)
         database.dispose()  # its connections have prepared the statements as they were
         with planted.plant():
