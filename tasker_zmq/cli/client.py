@@ -23,12 +23,14 @@ from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import (
     ERROR,
+    NULL,
     Command,
     CommandMetadata,
     ErrorData,
     Payload,
     Peer,
 )
+from tasker_zmq.protocol.envelope import WorkerRouting
 from tasker_zmq.protocol.limits import WireLimits
 
 CONNECT_SECONDS_MAX: Final = 2.0
@@ -62,7 +64,12 @@ class CommandClient:
         self._context.term()
 
     def ask(
-        self, command_type: str, request: object, *, timeout_seconds: float = ANSWER_SECONDS_MAX
+        self,
+        command_type: str,
+        request: object,
+        *,
+        timeout_seconds: float = ANSWER_SECONDS_MAX,
+        worker_routing: WorkerRouting | None = None,
     ) -> msgspec.Raw:
         """Send `request` and wait for its answer's data, for `codec.decode_data`.
 
@@ -75,6 +82,7 @@ class CommandClient:
                 timestamp=self._clock.now().isoformat(),
                 source=self._source,
             ),
+            worker_routing=NULL if worker_routing is None else codec.raw(worker_routing),
             payload=Payload(type=command_type, data=codec.raw(request)),
         )
         return self._exchange(command, timeout_seconds)

@@ -40,6 +40,7 @@ from tasker_zmq.domain.states import TaskState
 from tasker_zmq.errors import TemplateError
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import NULL
+from tasker_zmq.protocol.envelope import WorkerRouting
 from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 from tasker_zmq.store.reads import tasks as reads
 from tasker_zmq.store.reads.tasks import TaskFilter
@@ -81,6 +82,7 @@ tasks_control.add_to(tasks)
     type=click.Choice([each.value for each in ExecutionMode]),
     help="background: behind everything else.",
 )
+@click.option("--worker", metavar="NAME", help="Only this worker runs it; without it, it waits.")
 @click.option("--tag", "tags", multiple=True, help="May be given several times.")
 @click.option("--reason", help="Why; kept with the task.")
 @click.option("--wait", is_flag=True, help="Follow it until it ends; exit 1 unless it completes.")
@@ -103,6 +105,7 @@ def submit(
     at: datetime | None,
     after: float | None,
     mode: str | None,
+    worker: str | None,
     wait: bool,
     timeout: float | None,
     output: Output,
@@ -127,7 +130,8 @@ def submit(
     )
     asked = InitializeTask(task_request=request, workflow=_inline(invocation, workflow_file))
     with CommandClient(invocation.settings.endpoints.commands) as client:
-        answer = client.ask("InitializeTask", asked)
+        routing = WorkerRouting(target_worker_id=worker) if worker else None
+        answer = client.ask("InitializeTask", asked, worker_routing=routing)
     made = codec.decode_data(answer, TaskInitialized)
     if made.duplicate:
         say(f"task {made.task_id} was there already, with the same key")

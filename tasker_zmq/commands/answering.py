@@ -47,6 +47,8 @@ def read(received: ReceivedCommand, limits: WireLimits, *, by: Answerer) -> Read
     try:
         route = _route(command.command_type)
         envelope.check(command)
+        if not route.routed:
+            envelope.refuse_routing(command)
     except CommandRefusedError as error:
         return refusal(asked, error, by=by)
     if target is not None and not envelope.is_for(target, by.core_id):

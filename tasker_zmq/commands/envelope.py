@@ -15,8 +15,8 @@ from tasker_zmq.domain.urgency import Urgency, priority_number, urgency
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.pipeline.letters import CORE
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import Command, Peer, PublishTemplates
-from tasker_zmq.protocol.envelope import AuditContext, CoreAddress, RetryPolicy
+from tasker_zmq.protocol.commands import NULL, Command, Peer, PublishTemplates
+from tasker_zmq.protocol.envelope import AuditContext, CoreAddress, RetryPolicy, WorkerRouting
 from tasker_zmq.store import workers as store
 
 TIMEOUT_MS_MAX: Final = 7 * 86_400_000
@@ -38,6 +38,26 @@ def check(command: Command) -> None:
         codec.decode_if_given(metadata.retry_policy, RetryPolicy)
     except ProtocolError as error:
         raise CommandRefusedError("invalid", f"metadata.retry_policy: {error.detail}") from None
+    if command.worker_routing != NULL:
+        routing(command)
+
+
+def refuse_routing(command: Command) -> None:
+    """Refuse a routing where no task is made or run: passed over, it would mislead its sender."""
+    if command.worker_routing != NULL and routing(command) not in {None, WorkerRouting()}:
+        raise CommandRefusedError(
+            "unroutable",
+            f"worker_routing means nothing for {command.command_type[:60]}",
+            hint="it is for InitializeTask and ExecuteWorkflow; others name workers in their data",
+        )
+
+
+def routing(command: Command) -> WorkerRouting | None:
+    """Which workers the envelope asks for; raises CommandRefusedError for what makes no sense."""
+    try:
+        return codec.decode_if_given(command.worker_routing, WorkerRouting)
+    except ProtocolError as error:
+        raise CommandRefusedError("invalid", f"worker_routing: {error.detail}") from None
 
 
 def given_priority(command: Command) -> int | None:

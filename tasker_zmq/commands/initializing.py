@@ -8,17 +8,19 @@ from functools import partial
 
 import orjson
 
-from tasker_zmq.commands import envelope, inline
+from tasker_zmq.commands import envelope, inline, routing
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.estimating import durations
 from tasker_zmq.commands.fitting import check_fit
 from tasker_zmq.commands.moments import moment
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
+from tasker_zmq.commands.routing import Target
 from tasker_zmq.domain.beginning import Beginning, beginning
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.pipeline.scheduled import look_no_later
 from tasker_zmq.protocol.commands import NULL
+from tasker_zmq.protocol.envelope import WorkerRouting
 from tasker_zmq.protocol.tasks import (
     GraphEdge,
     InitializeTask,
@@ -29,7 +31,7 @@ from tasker_zmq.protocol.tasks import (
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.definitions import Definition
-from tasker_zmq.store.steps import NewTask
+from tasker_zmq.store.steps import NewTask, ReadyStep
 
 REPLY = "TaskInitialized"
 SCHEDULE_MAX = timedelta(days=36_525)
@@ -45,6 +47,7 @@ class Wish:
     definition: Definition
     identity: str
     task: NewTask
+    target: Target | None = None  # the worker that alone is to run it
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,13 @@ def initialize_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
         sitting.answers.letters.append(success(made.wish.asked, REPLY, reply, by=sitting.answerer))
 
 
-def check(sitting: Sitting, asked: Asked, command: InitializeTask) -> Wish:
+def check(
+    sitting: Sitting,
+    asked: Asked,
+    command: InitializeTask,
+    *,
+    preferred: WorkerRouting | None = None,
+) -> Wish:
     """A command as a task that may be made; raises CommandRefusedError."""
     if sitting.desk.state.draining:
         raise CommandRefusedError(
@@ -96,6 +105,7 @@ def check(sitting: Sitting, asked: Asked, command: InitializeTask) -> Wish:
             f"most {IDENTITY_LENGTH_MAX} make one",
         )
     begins = _beginning(sitting, asked, request)
+    target = routing.target_of(sitting, asked, namespace=definition.namespace, preferred=preferred)
     task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
     task = NewTask(
         task_id=TaskId(task_id),
@@ -111,7 +121,7 @@ def check(sitting: Sitting, asked: Asked, command: InitializeTask) -> Wish:
         correlation_id=request.correlation_id or asked.command.correlation_id,
         scheduled_for=begins.scheduled_for,
     )
-    return Wish(asked, definition, identity, task)
+    return Wish(asked, definition, identity, task, target)
 
 
 def _beginning(sitting: Sitting, asked: Asked, request: TaskRequest) -> Beginning:
@@ -182,7 +192,7 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     created = step_store.create(
         sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
     )
-    sitting.answers.ready += created.ready
+    sitting.answers.ready += _routed(sitting, wishes, created)
     for each in wishes:
         if each.task.task_id in created.task_ids:
             _begin(sitting, each.task)
@@ -201,6 +211,23 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
         else Made(each, existing[each.definition.named_task_id, each.identity], duplicate=True)
         for each in wishes
     ]
+
+
+def _routed(
+    sitting: Sitting, wishes: Sequence[Wish], created: step_store.Created
+) -> Sequence[ReadyStep]:
+    """Pin the tasks that one worker alone is to run; the steps that this tick may send."""
+    targets = [
+        (each.task.task_id, each.target)
+        for each in wishes
+        if each.target is not None and each.task.task_id in created.task_ids
+    ]
+    if not targets:
+        return created.ready
+    routing.pin(sitting, targets)
+    pinned = {task_id for task_id, _ in targets}
+    routing.send_next(sitting, [each for each in created.ready if each.task_id in pinned])
+    return [each for each in created.ready if each.task_id not in pinned]
 
 
 def _begin(sitting: Sitting, task: NewTask) -> None:
@@ -233,18 +260,28 @@ class Describing:
             named_task=definition.full_name,
             step_count=len(definition.steps),
             workflow_graph=self._graphs[key],
-            candidate_workers=self._candidates[key],
+            candidate_workers=_among(self._candidates[key], made)[:CANDIDATES_MAX],
             estimated_duration_ms=self._durations.get(key),
             scheduled_for=None if at is None else at.isoformat(),
         )
 
     def _able(self, definition: Definition) -> tuple[str, ...]:
-        """Names of connected workers that can run a step of it; the first of them by name."""
+        """Names of connected workers that can run a step of it."""
         task = TaskName(definition.namespace, definition.name, definition.version)
         kinds = {Kind(step.handler_class, step.named_task_id) for step in definition.steps}
         able = [self._state.sessions.able(kind, task) for kind in kinds]
         names = {each.worker_name for kind in able for each in kind.sessions if not each.deaf}
-        return tuple(sorted(names)[:CANDIDATES_MAX])
+        return tuple(sorted(names))
+
+
+def _among(candidates: tuple[str, ...], made: Made) -> tuple[str, ...]:
+    """Of these the one that alone may run it, if somebody said so."""
+    target = None if made.duplicate else made.wish.target
+    return (
+        candidates
+        if target is None
+        else tuple(each for each in candidates if each == target.worker_name)
+    )
 
 
 def graph(definition: Definition) -> WorkflowGraph:

@@ -42,7 +42,7 @@ def manage_worker(sitting: Sitting, asked: Asked, request: ManageWorker) -> Work
     decided = _decided(sitting, asked, request)
     worker_id = store.worker_id_of(sitting.connection, request.worker_name)
     if worker_id is None:
-        raise _unknown(sitting, request.worker_name)
+        raise worker_unknown(sitting, request.worker_name)
     mode = _MODES.get(request.action)
     if mode is not None:
         store.set_mode(sitting.connection, worker_id, mode, decided=decided)
@@ -74,7 +74,8 @@ def _decided(sitting: Sitting, asked: Asked, request: ManageWorker) -> Decided:
     return Decided(by=by, why=request.why, now=sitting.now)
 
 
-def _unknown(sitting: Sitting, worker_name: str) -> CommandRefusedError:
+def worker_unknown(sitting: Sitting, worker_name: str) -> CommandRefusedError:
+    """That there is no such worker, with the nearest that there is."""
     near = store.nearest(sitting.connection, worker_name[:200])
     return CommandRefusedError(
         "not_found",
@@ -153,7 +154,7 @@ def session_of(sitting: Sitting, worker_name: str) -> Session:
     if here and here[-1].route:
         return here[-1]
     if store.worker_id_of(sitting.connection, worker_name) is None:
-        raise _unknown(sitting, worker_name)
+        raise worker_unknown(sitting, worker_name)
     cores = store.cores_of(sitting.connection, worker_name, now=sitting.now)
     if not cores:
         raise CommandRefusedError(

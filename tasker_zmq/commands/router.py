@@ -63,6 +63,7 @@ class Route:
     """How one type of command is answered; `handle` gets what its lane has at hand.
 
     `once`: the same command, sent again, gets the first one's answer and does nothing.
+    `routed`: it obeys a `worker_routing`, or is a worker's own, for which there is none to choose.
     `beside`: another route for those commands whose answer needs more.
     """
 
@@ -71,6 +72,7 @@ class Route:
     reply_type: str
     handle: Callable[..., Any]
     once: bool = False
+    routed: bool = False
     beside: Callable[[payloads.Command], "Route | None"] | None = None
 
     def chosen(self, command: payloads.Command) -> "Route":
@@ -116,22 +118,35 @@ REPORTS: Final[Mapping[str, str]] = {
 }
 
 ROUTES: Final[Mapping[str, Route]] = {
-    INITIALIZE_TASK: Route(Lane.ENGINE_LATER, tasks.InitializeTask, "TaskInitialized", _together),
+    INITIALIZE_TASK: Route(
+        Lane.ENGINE_LATER, tasks.InitializeTask, "TaskInitialized", _together, routed=True
+    ),
     "PublishTemplates": Route(
         Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish, once=True
     ),
     "RegisterWorker": Route(
-        Lane.ENGINE, payloads.RegisterWorker, "WorkerRegistered", workers.register_worker, once=True
+        Lane.ENGINE,
+        payloads.RegisterWorker,
+        "WorkerRegistered",
+        workers.register_worker,
+        once=True,
+        routed=True,
     ),
     "WorkerHeartbeat": Route(
-        Lane.ENGINE, payloads.WorkerHeartbeat, "HeartbeatReceived", workers.heartbeat
+        Lane.ENGINE, payloads.WorkerHeartbeat, "HeartbeatReceived", workers.heartbeat, routed=True
     ),
     "ConfirmStart": Route(
-        Lane.ENGINE, payloads.ConfirmStart, "StartConfirmed", workers.confirm_start
+        Lane.ENGINE, payloads.ConfirmStart, "StartConfirmed", workers.confirm_start, routed=True
     ),
-    "WorkerGoodbye": Route(Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye),
-    "ReportPartialResult": Route(Lane.RESULT, messages.PartialResult, REPORTED, _recorded),
-    "ReportBatchCompletion": Route(Lane.RESULT, messages.BatchCompletion, REPORTED, _recorded),
+    "WorkerGoodbye": Route(
+        Lane.ENGINE, payloads.WorkerGoodbye, "GoodbyeReceived", workers.goodbye, routed=True
+    ),
+    "ReportPartialResult": Route(
+        Lane.RESULT, messages.PartialResult, REPORTED, _recorded, routed=True
+    ),
+    "ReportBatchCompletion": Route(
+        Lane.RESULT, messages.BatchCompletion, REPORTED, _recorded, routed=True
+    ),
     "QuerySteps": Route(Lane.READER, tasks.QuerySteps, "Steps", questions.query_steps),
     "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
     "GetTaskStates": Route(
@@ -168,6 +183,7 @@ ROUTES: Final[Mapping[str, Route]] = {
         "WorkflowExecuted",
         starting.execute_workflow,
         once=True,
+        routed=True,
     ),
     "QueryAnalytics": Route(
         Lane.OBSERVER, analytics.QueryAnalytics, "Analytics", analysing.query_analytics

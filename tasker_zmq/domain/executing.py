@@ -27,6 +27,7 @@ class Execution(StrEnum):
 
 
 STARTS: Final = (Execution.STARTED, Execution.STARTED_EARLY)
+OPEN_HERE: Final = (*STARTS, Execution.RUNNING, Execution.SCHEDULED, Execution.PAUSED)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,7 @@ class TaskAsked:
     """A task with what decides; `core_alive`: the core that has it runs."""
 
     task_id: TaskId
+    namespace: str
     state: TaskState
     paused: bool
     scheduled_for: datetime | None

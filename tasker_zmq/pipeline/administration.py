@@ -18,8 +18,10 @@ def obey(turn: Turn, inbox: Sequence[Received]) -> list[SessionId]:
     """Read what was decided if that may have changed; the sessions that are to end for it."""
     if not may_have_changed(turn, inbox):
         return []
-    decided = store.load(turn.connection)
     state = turn.state
+    if state.sessions.administration.pinned_task_ids:
+        store.forget_ended(turn.connection)
+    decided = store.load(turn.connection)
     turn.changes.then(lambda: _take(state, decided, turn.now))
     sessions = [each for each in state.sessions.values() if each.worker_name in decided.modes]
     turn.barred.update(each.session_id for each in sessions)

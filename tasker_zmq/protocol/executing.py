@@ -8,6 +8,7 @@ from tasker_zmq.domain.ids import BatchUuid, CoreId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import TaskState
 from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.control import Refusal
+from tasker_zmq.protocol.envelope import WorkerRouting
 from tasker_zmq.protocol.tasks import TaskRequest
 
 
@@ -45,6 +46,7 @@ class ExecuteWorkflow(msgspec.Struct, frozen=True, kw_only=True):
     task_request: TaskRequest | None = None
     workflow: msgspec.Raw = NULL  # with task_request: a task template for this task
     execution_mode: ExecutionMode | None = None
+    worker_preferences: WorkerRouting | None = None  # before the envelope's worker_routing
 
 
 class WorkflowExecuted(msgspec.Struct, frozen=True, kw_only=True):

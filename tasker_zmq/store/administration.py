@@ -1,18 +1,20 @@
 """What people decided about workers, as rows."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tasker_zmq.domain.administration import Administration, Pin, WorkerMode
 from tasker_zmq.domain.ids import HandlerClass, TaskId
+from tasker_zmq.domain.states import TaskState
 from tasker_zmq.store.notifications import notify
 from tasker_zmq.store.statements import Row
-from tasker_zmq.store.tables import Core, Registration, Worker, WorkerPin
+from tasker_zmq.store.tables import Core, Registration, Task, Worker, WorkerPin
 
 CHANNEL: Final = "tasker_workers"  # of NOTIFY, when something was decided
 NAMES_MAX: Final = 10_000
@@ -109,6 +111,55 @@ def add_pin(connection: Connection, worker_id: int, pin: Pin, *, decided: Decide
         )
     )
     notify(connection, CHANNEL, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskPin:
+    """One task for one worker alone."""
+
+    worker_id: int
+    task_id: TaskId
+    decided: Decided
+
+
+def pin_tasks(connection: Connection, pins: Sequence[TaskPin]) -> None:
+    """Give tasks to workers, each to one alone; all cores are told with the commit."""
+    connection.execute(
+        insert(WorkerPin).values(
+            [
+                {
+                    "worker_id": each.worker_id,
+                    "task_id": each.task_id,
+                    "decided_by": each.decided.by,
+                    "why": each.decided.why,
+                    "created_at": each.decided.now,
+                }
+                for each in pins
+            ]
+        )
+    )
+    notify(connection, CHANNEL, "")
+
+
+def pins_count(connection: Connection) -> int:
+    """How many pins there are."""
+    return connection.execute(select(func.count()).select_from(WorkerPin)).scalar_one()
+
+
+def forget_ended(connection: Connection) -> None:
+    """Take back the pins of tasks that will never run again."""
+    may_run = (Task.completed_at.is_(None)) | (Task.state == TaskState.ERROR)
+    wanted = select(Task.task_id).where(Task.task_id == WorkerPin.task_id, may_run).exists()
+    connection.execute(delete(WorkerPin).where(WorkerPin.task_id.is_not(None), ~wanted))
+
+
+def worker_by(connection: Connection, wanted: int | str) -> tuple[int, str] | None:
+    """The id and name of a worker, by either."""
+    is_it = Worker.worker_id == wanted if isinstance(wanted, int) else Worker.worker_name == wanted
+    found = connection.execute(
+        select(Worker.worker_id, Worker.worker_name).where(is_it)
+    ).one_or_none()
+    return None if found is None else (found.worker_id, found.worker_name)
 
 
 def remove_pins(connection: Connection, worker_id: int) -> int:

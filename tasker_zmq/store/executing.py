@@ -7,25 +7,32 @@ from sqlalchemy import Connection, func, select, update
 from tasker_zmq.domain.executing import TaskAsked
 from tasker_zmq.domain.ids import CoreId, TaskId
 from tasker_zmq.domain.states import TaskState
-from tasker_zmq.store.tables import Core, Task, WorkflowStep
+from tasker_zmq.store.tables import Core, NamedTask, Namespace, Task, WorkflowStep
 
 
 def hold(connection: Connection, task_id: TaskId, *, now: datetime) -> TaskAsked | None:
     """The task, locked until the commit; None if there is none."""
     alive = select(Core.lease_expires_at > now).where(Core.core_id == Task.processing_core_id)
-    chosen = select(
-        Task.task_id,
-        Task.state,
-        Task.paused,
-        Task.scheduled_for,
-        Task.processing_core_id,
-        func.coalesce(alive.scalar_subquery(), False).label("core_alive"),
-    ).where(Task.task_id == task_id)
+    chosen = (
+        select(
+            Task.task_id,
+            Namespace.name.label("namespace"),
+            Task.state,
+            Task.paused,
+            Task.scheduled_for,
+            Task.processing_core_id,
+            func.coalesce(alive.scalar_subquery(), False).label("core_alive"),
+        )
+        .join(NamedTask, NamedTask.named_task_id == Task.named_task_id)
+        .join(Namespace, Namespace.task_namespace_id == NamedTask.task_namespace_id)
+        .where(Task.task_id == task_id)
+    )
     row = connection.execute(chosen.with_for_update(of=Task, key_share=True)).one_or_none()
     if row is None:
         return None
     return TaskAsked(
         task_id=TaskId(row.task_id),
+        namespace=row.namespace,
         state=TaskState(row.state),
         paused=row.paused,
         scheduled_for=row.scheduled_for,

@@ -109,6 +109,14 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_sent(
     assert daemon.asked == []
 
 
+def test_the_worker_that_alone_is_to_run_it_is_named_in_the_envelope(daemon: OwnDaemon) -> None:
+    assert tasker("tasks", "submit", WORKFLOW, "--worker", "anna@north").exit_code == 0
+    assert tasker("tasks", "submit", WORKFLOW).exit_code == 0
+    routed, plain = daemon.asked
+    assert b'"target_worker_id":"anna@north"' in bytes(routed.worker_routing)
+    assert bytes(plain.worker_routing) == b"null"
+
+
 def test_a_time_a_mode_and_a_word_of_priority_are_sent(daemon: OwnDaemon) -> None:
     arguments = ("--at", "2030-01-31T08:00+01:00", "--mode", "background", "--priority", "high")
     assert tasker("tasks", "submit", WORKFLOW, *arguments).exit_code == 0
