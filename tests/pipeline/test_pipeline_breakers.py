@@ -1,8 +1,10 @@
 """A worker that only fails with a handler gets no more of it for a while, and then one step."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from tasker_zmq.domain.breaker import BreakerLimits
 from tasker_zmq.domain.explanation import explain
@@ -10,6 +12,7 @@ from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.pipeline.inbox import WorkersManaged
 from tasker_zmq.pipeline.state import LEGACY_SESSION
 from tasker_zmq.pipeline.tuning import Tuning
+from tasker_zmq.pipeline.upkeep import next_due
 from tasker_zmq.protocol.commands import InHand, WorkerGoodbye
 from tasker_zmq.protocol.messages import StepRequest
 from tasker_zmq.protocol.workers import ManageAction, ManageWorker
@@ -150,12 +153,93 @@ def test_while_it_waits_its_steps_use_up_no_attempts_and_the_core_rests(broken: 
     before = broken.steps(task)["a"].attempts
     ticks = 0
     until = broken.clock.now().timestamp() + 9
-    while broken._advance(until):
+    while ticks < 20 and broken._advance(until):
         broken.tick(*broken.beats())
         ticks += 1
+    assert broken.clock.now().timestamp() == until
     assert broken.steps(task)["a"].attempts == before
-    assert ticks < 20
     anna.handler = done
+    broken.run()
+
+
+def test_the_core_wakes_up_for_the_next_try(make_world: MakeWorld) -> None:
+    world = make_world(tuning=replace(TUNING, core_lease_seconds=1_000.0))
+    world.publish(template("single", {"a": Node(retry=OFTEN)}))
+    anna, _ = open_breaker(world)
+    due = world.clock.now() + timedelta(seconds=10)
+    world.wait(9)
+    world.clock.advance(0.5)
+    world.tick(*world.beats())
+    assert next_due(world.state, world.tuning, world.clock.now()) == due
+    anna.handler = done
+    world.run()
+
+
+def test_the_step_by_which_a_worker_is_tried_goes_alone(broken: World) -> None:
+    anna = broken.worker("anna", handlers=("tests.work", "tests.other"), handler=fails)
+    broken.submit("single")
+    turns(broken, 30)
+    anna.handler = done
+    broken.wait(9.9)
+    before = len(broken.batches())
+    broken.clock.advance(0.1)
+    asked = [broken.command("InitializeTask", broken.request(name)) for name in ("single", "other")]
+    broken.tick(*asked)
+    sizes = [(row.handler_class, row.batch_size) for row in broken.batches()[before:]]
+    assert sorted(sizes) == [("tests.other", 1), ("tests.work", 1)]
+    broken.run()
+
+
+def test_beside_others_with_room_it_is_tried_with_one_step_too(broken: World) -> None:
+    anna, _ = open_breaker(broken)
+    berta = broken.worker("berta", concurrency=10)
+    broken.run()
+    broken.wait(10)
+    berta.requests.clear()
+    broken.submit_many("single", 12)
+    assert (len(anna.requests), len(berta.requests)) == (FAILURES + 1, 11)
+    broken.run()
+
+
+@pytest.mark.parametrize("action", [ManageAction.DISABLE, ManageAction.DRAIN])
+def test_what_a_worker_loses_that_people_sent_home_is_not_its_failure(
+    broken: World, action: ManageAction
+) -> None:
+    anna = broken.worker("anna")
+    broken.submit_many("single", 5)
+    anna.silent = True
+    request = ManageWorker(worker_name="anna", action=action, by="olga")
+    broken.ask("ManageWorker", request)
+    broken.wait(11)
+    assert not broken.state.breakers
+    broken.worker("berta")
+    broken.run()
+
+
+def test_while_all_goes_well_the_breakers_cost_no_statement(broken: World) -> None:
+    broken.worker("anna")
+    broken.submit("single")
+    said: list[str] = []
+
+    def hear(_c: object, _u: object, statement: str, *_: object) -> None:
+        said.append(statement)
+
+    event.listen(broken.engine, "before_cursor_execute", hear)
+    try:
+        broken.submit_many("single", 20)
+        broken.run()
+    finally:
+        event.remove(broken.engine, "before_cursor_execute", hear)
+    assert said
+    assert not [each for each in said if "tasker_worker_breakers" in each]
+
+
+def test_workers_without_a_name_have_no_breaker(broken: World) -> None:
+    legacy = broken.legacy_worker(handler=fails)
+    broken.submit("single")
+    turns(broken, FAILURES * 3)
+    assert not broken.state.breakers
+    legacy.handler = done
     broken.run()
 
 
