@@ -10,6 +10,7 @@ from typing import Any
 
 from tasker_zmq.daemon.engine import EngineThread
 from tasker_zmq.domain import results
+from tasker_zmq.domain.breaker import Breaker
 from tasker_zmq.pipeline import (
     accounts,
     advance,
@@ -164,6 +165,11 @@ PLANTED: tuple[Planted, ...] = (
         "a duplicate is applied", swapped(results, "decide", defects.again_applied), {"twins": 0.3}
     ),
     Planted("retries never fall due", replaced(recover, "due_retries", lambda _: []), FAILS),
+    Planted(
+        "an open breaker lets nothing through",
+        replaced(Breaker, "lets_one", lambda *_, **__: False),
+        {"failures": 0.7},
+    ),
     Planted(
         "nobody looks for work", replaced(discover, "sweep", lambda _: []), {"core_crash": 0.06}
     ),
