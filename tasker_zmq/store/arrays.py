@@ -4,22 +4,24 @@ The driver's own dumper quotes text element by element with a regular expression
 millisecond for a dozen JSON messages; the server casts the literal to the column's type.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-_BOOLEANS: Final[Mapping[object, str]] = {True: "t", False: "f", None: "NULL"}
+_PARTED: Final = "\0"
+_PLAIN: Final = (int, float, bool)
 
 
-def literal(values: Sequence[object]) -> str:
-    """`{1,NULL,2}` or `{"a","b"}`; elements are of one type, or None."""
+def literal(values: Sequence[Any]) -> str:
+    """`{1, NULL, 2}` or `{"a","b"}`; elements are of one type, or None."""
     kind = next((type(value) for value in values if value is not None), None)
-    if kind is None:
-        return "{" + ",".join(["NULL"] * len(values)) + "}"
-    if kind in {int, float}:
-        return "{" + ",".join(["NULL" if each is None else repr(each) for each in values]) + "}"
-    if kind is bool:
-        return "{" + ",".join([_BOOLEANS[each] for each in values]) + "}"
+    if kind is None or kind in _PLAIN:  # as Python writes them PostgreSQL reads them
+        return "{" + repr(list(values))[1:-1].replace("None", "NULL") + "}"
+    if kind is str and None not in values:
+        parted = _PARTED.join(values)
+        if parted.count(_PARTED) < len(values):  # else a text has it, which PostgreSQL refuses
+            parted = parted.replace("\\", "\\\\").replace('"', '\\"')
+            return '{"' + parted.replace(_PARTED, '","') + '"}'
     return "{" + ",".join([_quoted(each) for each in values]) + "}"
 
 

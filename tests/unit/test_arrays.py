@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DataError
 
 from tasker_zmq.domain.states import StepState
 from tasker_zmq.store.arrays import literal
@@ -56,6 +57,13 @@ SYNTAX = ["", "NULL", "null", '"', "\\", '\\"', "{}", "{a,b}", ",", " a ", "a\nb
 
 def test_text_that_looks_like_syntax_is_text(connection: Connection) -> None:
     assert read_back(connection, "text", [*SYNTAX, None]) == [*SYNTAX, None]
+
+
+def test_a_text_that_no_text_of_postgresql_can_be_is_refused_and_never_two(
+    connection: Connection,
+) -> None:
+    with pytest.raises(DataError):
+        read_back(connection, "text", ["a", "b\0c"])
 
 
 def test_words_of_an_enumeration_are_text() -> None:

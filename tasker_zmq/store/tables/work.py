@@ -113,9 +113,7 @@ class WorkflowStep(Base):
     )
 
     workflow_step_id: Mapped[BigId]
-    task_id: Mapped[int] = mapped_column(
-        BigInteger, ForeignKey("tasker_tasks.task_id", ondelete="CASCADE")
-    )
+    task_id: Mapped[int] = mapped_column(BigInteger)
     named_step_id: Mapped[int] = mapped_column(BigInteger)
     name: Mapped[str]
     state: Mapped[str]
@@ -154,13 +152,5 @@ class StepEdge(Base):
         {"comment": "Who waits for whom."},
     )
 
-    from_step_id: Mapped[int] = mapped_column(
-        BigInteger,
-        ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"),
-        primary_key=True,
-    )
-    to_step_id: Mapped[int] = mapped_column(
-        BigInteger,
-        ForeignKey("tasker_workflow_steps.workflow_step_id", ondelete="CASCADE"),
-        primary_key=True,
-    )
+    from_step_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    to_step_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
