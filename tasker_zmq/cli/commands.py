@@ -73,13 +73,20 @@ def list_commands(
 
 def _shortened(row: Mapping[str, Any]) -> dict[str, Any]:
     many = f" x {row['messages']}" if row["messages"] > 1 else ""
-    who = row["worker"] or (row["source"] or "").partition(" ")[2] or None
+    who = row["worker"] or _initiator(row) or (row["source"] or "").partition(" ")[2] or None
     return {
         "way": _WAYS.get(row["direction"], row["direction"]),
         "command_type": row["command_type"] + many,
         "ms": row["execution_time_ms"],
         "who": who if who is None else who[:NAME_CHARACTERS_MAX],
     }
+
+
+def _initiator(row: Mapping[str, Any]) -> str | None:
+    """On whose behalf it was sent; whoever sends it may write anything there."""
+    context = row["audit_context"]
+    said = context.get("initiated_by") if isinstance(context, Mapping) else None
+    return said if isinstance(said, str) else None
 
 
 @commands.command()

@@ -147,6 +147,12 @@ def row_of(
     )
 
 
+def in_context(row: AuditRow, asked: Command | None) -> AuditRow:
+    """The row of an answer, part of whatever the command was part of."""
+    context = None if row.audit_context is not None else _context(asked)
+    return row if context is None else msgspec.structs.replace(row, audit_context=context)
+
+
 def _conversation(noted: Noted, command: Command | None) -> str | None:
     """A received command begins one, whatever it says itself; an answer belongs to its question."""
     if command is None:

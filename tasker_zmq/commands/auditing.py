@@ -20,6 +20,7 @@ from tasker_zmq.commands.audit_rows import (
     answered,
     data_of,
     either,
+    in_context,
     kind_of,
     milliseconds,
     outcome_of,
@@ -145,7 +146,8 @@ class Account:
             yield self._row(entry.noted, entry.command, subject, outcome=outcome, until=noted.at)
         elif is_reply and not self.questions:
             return  # to a question, which was not kept
-        yield self._row(noted, command, subject, outcome=outcome)
+        row = self._row(noted, command, subject, outcome=outcome)
+        yield in_context(row, entry.command if entry is not None else None)
         self._learn(subject)
         if not is_reply:
             yield from self._await(noted, command, subject)

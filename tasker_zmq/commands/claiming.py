@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from tasker_zmq.commands import envelope
 from tasker_zmq.commands.context import Observing, Sitting
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.domain.ids import TaskId
@@ -66,12 +67,11 @@ def release_mutex(sitting: Sitting, asked: Asked, request: ReleaseMutex) -> Mute
     """Give claims up where nothing is in flight; other cores are told with the commit."""
     task_ids = sorted(set(request.task_ids))
     _check_release(request, task_ids)
-    source = asked.command.metadata.source
     core_id = sitting.desk.state.core_id
     release = store.Release(
         core_id=core_id,
         why=request.why,
-        by=source.id if source else None,
+        by=envelope.initiator(asked),
         until=sitting.now + timedelta(seconds=request.leave_seconds),
     )
     found = store.release(sitting.connection, task_ids, release, now=sitting.now)

@@ -12,6 +12,7 @@ from typing import Final
 
 import orjson
 
+from tasker_zmq.commands import envelope
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.domain import control as rules
@@ -169,8 +170,7 @@ def begin(
     sitting: Sitting, asked: Asked, request: ControlSteps | ControlTasks | DecideDeadLetters
 ) -> Deed:
     """Who and why, as the request has it; raises CommandRefusedError when that is not said."""
-    source = asked.command.metadata.source
-    by = request.by or (source.id if source is not None else "")
+    by = request.by or envelope.initiator(asked) or ""
     if not request.why.strip() or not by.strip():
         missing = "by" if request.why.strip() else "why"
         raise CommandRefusedError(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import Engine, Row, create_engine
 
@@ -11,7 +12,8 @@ from tasker_zmq.daemon.scribe import Scribe
 from tasker_zmq.daemon.trail import AuditTrail
 from tasker_zmq.pipeline.delivery import ping
 from tasker_zmq.pipeline.inbox import Letter, Received, ReceivedCommand
-from tasker_zmq.protocol.commands import WorkerGoodbye, WorkerHeartbeat
+from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.commands import Command, WorkerGoodbye, WorkerHeartbeat
 from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.testing.world import CLIENT, Node, World, template
 from tests.pipeline.conftest import MakeWorld
@@ -199,3 +201,19 @@ def test_at_the_end_everything_is_written(office: Office) -> None:
     database.dispose()
     kept = office.world.rows("SELECT outcome FROM tasker_worker_command_audit ORDER BY id")
     assert [row.outcome for row in kept] == ["success", "success", "unanswered"]
+
+
+def test_what_a_command_is_part_of_stands_in_its_row_and_in_that_of_its_answer(
+    office: Office,
+) -> None:
+    received = office.world.command("DiscoverReadyTasks", {})
+    said = {"batch_id": "night-7", "task_id": 12, "initiated_by": "olga"}
+    command = msgspec.json.decode(received.body, type=Command)
+    command = msgspec.structs.replace(command, audit_context=codec.raw(said))
+    office.tick(ReceivedCommand(CLIENT, codec.encode(command)))
+    asked, answered = office.written()
+    assert (asked.audit_context, answered.audit_context) == (said, said)
+    assert (asked.batch_uuid, asked.task_id) == ("night-7", 12)
+    assert asked.core_id == answered.core_id == office.world.core_id
+    office.tick(office.world.command("DiscoverReadyTasks", {}))
+    assert [row.audit_context for row in office.written()[2:]] == [None, None]

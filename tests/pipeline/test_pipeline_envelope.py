@@ -164,6 +164,22 @@ def test_who_is_behind_a_task_is_told_by_the_audit_context(world: World) -> None
         assert world.task(told(reply)["task_id"]).initiator == expected
 
 
+def test_who_is_behind_a_decision_is_told_by_the_audit_context(world: World) -> None:
+    world.publish(ONE)
+    task = world.submit("one")
+    context = msgspec.Raw(b'{"initiated_by":"the night shift"}')
+    asked = enveloped(
+        world,
+        "ControlTasks",
+        codec.encode(ControlTasks(action=TaskAction.CANCEL, task_ids=(task,), why="lunch")),
+        metadata=CommandMetadata(source=Peer(type="client", id="north:17")),
+        audit_context=context,
+    )
+    assert told(answer(world, asked))["changed"] == [task]
+    found = world.rows("SELECT metadata FROM tasker_task_transitions WHERE metadata IS NOT NULL")
+    assert found[0].metadata["by"] == "the night shift"
+
+
 def test_a_decision_that_is_sent_twice_has_one_effect_and_one_answer(world: World) -> None:
     world.publish(ONE)
     task = world.submit("one")

@@ -52,7 +52,14 @@ def kept(now: datetime) -> list[AuditRow]:
             outcome="success",
             envelope=b'{"command_type":"Controlled","odd":"\\u0007"}',
         ),
-        asked("InitializeTask", "c-2", ago[3], execution_time_ms=80.0, outcome="not_found"),
+        asked(
+            "InitializeTask",
+            "c-2",
+            ago[3],
+            execution_time_ms=80.0,
+            outcome="not_found",
+            audit_context=b'{"initiated_by":"olga"}',
+        ),
         asked("RegisterWorker", "c-3", ago[4], worker_name="anna", envelope=ENVELOPE % b"c-3"),
         AuditRow(
             created_at=ago[5],
@@ -128,6 +135,7 @@ def test_a_table_says_who_asked_what_and_how_many_it_stands_for() -> None:
     lines = tasker("commands", "list").stdout.splitlines()
     assert max(len(line.rstrip()) for line in lines) <= 100
     assert any("ControlTasks" in line and "ann@north" in line for line in lines)
+    assert any("InitializeTask" in line and "olga" in line for line in lines)
     assert "WorkerHeartbeat x 30" in lines[-1]
 
 
@@ -137,6 +145,8 @@ def test_a_command_is_shown_both_ways_by_its_own_id_or_by_that_of_a_row() -> Non
     assert both == parsed("show", str(both[1]["id"]))
     assert both[0]["envelope"] == (ENVELOPE % b"c-1").decode()
     assert len(parsed("show", str(parsed("list", "--limit", "1")[0]["id"]))) == 1
+    assert parsed("show", "c-2")[0]["audit_context"] == {"initiated_by": "olga"}
+    assert "olga" in tasker("commands", "show", "c-2").stdout
     shown = tasker("commands", "show", "c-1").stdout
     assert '"why":"a\\\\b"' in shown
     missing = tasker("commands", "show", "c-9")
