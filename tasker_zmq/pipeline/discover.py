@@ -110,13 +110,16 @@ def _watch(state: CoreState, tuning: Tuning, found: _Unsettled, *, now: datetime
     """Answer for batches that an earlier process, or a core that died, has sent.
 
     The daemon's absence counts against nobody: workers have time to come back, and to say what
-    they have.
+    they have. Whose process is here already has said it: what it did not bring goes elsewhere.
     """
     soonest = now + timedelta(seconds=tuning.session_dead_seconds + tuning.timeout_grace_seconds)
+    silent_since = now - timedelta(seconds=tuning.session_dead_seconds, milliseconds=1)
+    left = {each for session in state.sessions.values() for each in session.succeeded}
     for row in found.batches:
         if row.state in OPEN_BATCH_STATES:
             state.deadlines.put(row.batch_id, max(_deadline(row), soonest))
-            _former_session(state, SessionId(row.session_id), now)
+            session_id = SessionId(row.session_id)
+            _former_session(state, session_id, silent_since if session_id in left else now)
         else:
             due = now + timedelta(seconds=tuning.completion_grace_seconds)
             state.unreconciled.put(row.batch_id, due)
@@ -143,8 +146,9 @@ def _deadline(batch: Row) -> datetime:
     return moment
 
 
-def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> None:
+def _former_session(state: CoreState, session_id: SessionId, heard_at: datetime) -> None:
     """A session from before: its worker may come back and take its batches over."""
+    state.quiet_until = None
     state.sessions.setdefault(
         session_id,
         Session(
@@ -155,7 +159,7 @@ def _former_session(state: CoreState, session_id: SessionId, now: datetime) -> N
             handlers=frozenset(),
             concurrency=0,
             credit=0,
-            last_heard_at=now,
+            last_heard_at=heard_at,
         ),
     )
 

@@ -84,6 +84,35 @@ def pass_time(seconds: float, *worlds: World) -> None:
             each.tick(*each.beats())
 
 
+def test_what_never_reached_a_process_that_left_a_core_is_sent_anew_as_soon_as_that_one_is_dead(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("single", SINGLE))
+    anna = first.worker("anna")
+    arrived = first.submit("single")
+    anna.hears = False
+    lost = first.submit("single")
+    again = moved(second, anna, anna.batch())
+    second.wait(second.tuning.core_lease_seconds + 0.5)
+    assert [request.task_id for request in again.requests] == [arrived, lost]
+    second.run()
+    assert [second.steps(task)["a"].losses for task in (arrived, lost)] == [0, 1]
+
+
+def test_what_a_dead_core_sent_to_somebody_who_has_not_come_yet_waits_for_him(
+    make_world: MakeWorld,
+) -> None:
+    _, second, anna, task = sent_by_the_first(make_world)
+    second.worker("anna")  # another process of that name
+    second.wait(second.tuning.core_lease_seconds + 0.5)
+    assert second.states(task) == {"a": "in_progress"}
+    again = moved(second, anna, anna.batch())
+    second.run()
+    assert [request.task_id for request in again.requests] == [task]
+    assert second.steps(task)["a"].losses == 0
+
+
 def test_workers_are_told_of_the_cores_that_live(engine: Engine, make_world: MakeWorld) -> None:
     first, second = two(make_world)
     anna = second.worker("anna")
