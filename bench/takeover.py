@@ -109,11 +109,11 @@ def measure(*, runs: int, tasks: int) -> dict[str, list[Takeover]]:
 def line(name: str, found: list[Takeover]) -> str:
     adopted, done = [each.adopted for each in found], [each.done for each in found]
     left = round(statistics.median(each.left for each in found))
-    verdict = "met" if max(adopted) < BAR_SECONDS else "MISSED"
+    verdict = "met" if max(done) < BAR_SECONDS else "MISSED"
     return (
         f"{name:<9} {len(found):>4} {left:>10} {statistics.median(adopted):>12.2f} "
         f"{max(adopted):>7.2f} {statistics.median(done):>9.2f} {max(done):>7.2f}   "
-        f"adopted < {BAR_SECONDS:g}: {verdict}"
+        f"done < {BAR_SECONDS:g}: {verdict}"
     )
 
 
