@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tasker_zmq.domain.breaker import BreakerLimits
 from tasker_zmq.domain.control import StepAction, TaskAction
 from tasker_zmq.domain.ids import StepId, TaskId
 from tasker_zmq.pipeline.tuning import Tuning
@@ -14,7 +15,7 @@ from tasker_zmq.protocol.commands import ERROR, SupportedTask
 from tasker_zmq.protocol.control import ControlSteps, ControlTasks
 from tasker_zmq.protocol.executing import BatchesSent, ExecuteBatch
 from tasker_zmq.protocol.workers import ManageAction, ManageWorker, PinTarget
-from tasker_zmq.testing.simulated_worker import SimulatedWorker
+from tasker_zmq.testing.simulated_worker import SimulatedWorker, Word, failing
 from tasker_zmq.testing.world import NAMESPACE, VERSION, Node, World, template
 from tests.pipeline.conftest import MakeWorld
 
@@ -332,3 +333,20 @@ def test_a_session_is_sent_no_more_bytes_than_any_other_way(make_world: MakeWorl
     assert [("as many bytes" in each) for each in reasons(told).values()] == [True, True]
     world.run()
     assert attempts(world) == {1}
+
+
+def test_whoever_names_a_worker_passes_over_its_breaker(make_world: MakeWorld) -> None:
+    limits = BreakerLimits(failures=1, cool_off_seconds=3_600, cool_off_seconds_max=3_600)
+    world = make_world(tuning=Tuning(breaker=limits))
+    retry = {"max_attempts": 5, "backoff_base_ms": 0}
+    world.publish(template("flaky", {"a": Node(retry=retry)}))
+    words = iter([failing("no route", retryable=True), Word(output={})])
+    anna = world.worker("anna", handler=lambda _: next(words))
+    task_id = world.submit("flaky")
+    for _ in range(20):
+        world.tick(*world.work())
+    assert (len(anna.requests), world.states(task_id)) == (1, {"a": "pending"})
+    told = sent(world, list(steps_of(world, task_id).values()))
+    assert ([len(each.step_ids) for each in told.batches], told.refused) == ([1], ())
+    world.run()
+    assert world.task(task_id).state == "complete"

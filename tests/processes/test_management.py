@@ -21,6 +21,7 @@ def double(number: int) -> int:
 chain = workflow("tests/chain@1.0.0", double)
 """
 CHAIN = {"namespace": "tests", "name": "chain", "version": "1.0.0", "context": {"number": 1}}
+REFUSED = 5
 SPOKEN = "SELECT direction, command_type, outcome FROM tasker_worker_command_audit ORDER BY id"
 
 
@@ -38,6 +39,33 @@ def tasker(running: RunningDaemon, *arguments: str) -> str:
         },
     )
     return ended.stdout
+
+
+def test_a_task_runs_when_it_is_told_to_and_where_it_is_told_to(
+    daemon: StartDaemon, worker: StartWorker
+) -> None:
+    running = daemon()
+    worker(running, HANDLERS)
+    running.await_sessions(1)
+    with running.client() as client:
+        later = {**CHAIN, "scheduled_for": "2099-01-01T00:00:00Z"}
+        task_id = client.ask("InitializeTask", {"task_request": later})["task_id"]
+        told = json.loads(tasker(running, "tasks", "execute", str(task_id), "-o", "json"))
+        assert (told["outcome"], told["ready_steps"]) == ("started_early", 1)
+        running.await_task(task_id)
+        drained = {"worker_name": "worker-1", "action": "drain", "by": "test"}
+        client.ask("ManageWorker", drained)
+        submitted = tasker(
+            running, "tasks", "submit", "tests/chain", "--context", '{"number": 2}',
+            "--worker", "worker-1", "-o", "json",
+        )  # fmt: skip
+        task_id = json.loads(submitted)["task_id"]
+        with pytest.raises(subprocess.CalledProcessError) as refused:
+            tasker(running, "steps", "send", f"{task_id}/double", "--worker", "worker-1")
+        assert refused.value.returncode == REFUSED
+        assert "the worker is draining" in refused.value.stderr
+        client.ask("ManageWorker", {**drained, "action": "enable"})
+    running.await_task(task_id)
 
 
 def test_a_worker_and_then_its_daemon_are_ended_by_commands(
