@@ -15,6 +15,7 @@ from tasker_zmq.domain.ids import BatchId, HandlerClass
 FAILURES: Final = 10
 COOL_OFF_SECONDS: Final = 10.0
 COOL_OFF_SECONDS_MAX: Final = 300.0
+FORGOTTEN_AFTER: Final = timedelta(days=1)  # names of workers may come once and never again
 
 
 class Pair(NamedTuple):
@@ -56,6 +57,10 @@ class Breaker:
         if self.next_try_at is None:
             return BreakerState.CLOSED
         return BreakerState.OPEN if now < self.next_try_at else BreakerState.HALF_OPEN
+
+    def is_forgotten(self, now: datetime) -> bool:
+        """Whether nothing came of its next try for so long that it counts as closed."""
+        return self.next_try_at is not None and now - self.next_try_at >= FORGOTTEN_AFTER
 
     def lets_one(self, now: datetime, *, under_way: Container[BatchId]) -> bool:
         """Whether a half-open one lets a step through: the one before it must have come back."""

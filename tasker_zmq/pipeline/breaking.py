@@ -52,6 +52,7 @@ def _signs(turn: Turn, findings: Findings) -> Iterator[Sign]:
         if each.reason == DeadLetterReason.PERMANENT_ERROR
     }
     silent = {each.pair for each in turn.signs if not each.told}
+    unsound = {each.pair for each in turn.signs}
     for move in findings.moves:
         step = findings.views.steps.get(StepId(move.step_id))
         failed = None if step is None else _failed(move, permanent=move.step_id in permanent)
@@ -64,8 +65,11 @@ def _signs(turn: Turn, findings: Findings) -> Iterator[Sign]:
             turn.connection, step.named_task_id, step.named_step_id
         )
         pair = Pair(session.worker_name, definition.handler_class)
+        if not failed and pair not in unsound and turn.state.breakers.find(pair) is None:
+            continue  # as it should be
         if findings.told or pair not in silent:
             yield Sign(pair, failed, findings.told, move.error)
+        unsound.add(pair)
         if not findings.told:
             silent.add(pair)
 
@@ -107,7 +111,7 @@ def settle(turn: Turn, inbox: Sequence[Received]) -> Breakers:
         store.write(turn.connection, changed, core_id=turn.state.core_id, now=turn.now)
         turn.changes.then(partial(_tell, changed))
     if due:
-        after.take_over(store.load(turn.connection), forgiven=turn.managed)
+        after.take_over(store.load(turn.connection, now=turn.now), forgiven=turn.managed)
     turn.changes.then(partial(_keep, turn.state, after))
     return after
 

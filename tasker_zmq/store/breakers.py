@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 from sqlalchemy import Connection, select, text, update
 
-from tasker_zmq.domain.breaker import Breaker, BreakerState, Pair
+from tasker_zmq.domain.breaker import FORGOTTEN_AFTER, Breaker, BreakerState, Pair
 from tasker_zmq.domain.ids import CoreId, HandlerClass
 from tasker_zmq.store import administration
 from tasker_zmq.store.notifications import notify
@@ -74,12 +74,12 @@ def write(
     notify(connection, administration.CHANNEL, "")
 
 
-def load(connection: Connection) -> dict[Pair, Breaker]:
-    """All that are open."""
+def load(connection: Connection, *, now: datetime) -> dict[Pair, Breaker]:
+    """All that are open, and not forgotten."""
     chosen = (
         select(WorkerBreaker, Worker.worker_name)
         .join(Worker, Worker.worker_id == WorkerBreaker.worker_id)
-        .where(_IS_OPEN)
+        .where(_IS_OPEN, WorkerBreaker.next_try_at > now - FORGOTTEN_AFTER)
     )
     return {
         Pair(row.worker_name, HandlerClass(row.handler_class)): Breaker(

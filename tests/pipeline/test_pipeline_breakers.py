@@ -307,6 +307,17 @@ def test_another_core_obeys_once_it_is_told(broken: World, make_world: MakeWorld
     assert broken.task(task).state == "complete"
 
 
+def test_a_breaker_of_which_nobody_heard_for_a_day_is_forgotten(broken: World) -> None:
+    open_breaker(broken)
+    broken.workers.clear()
+    broken.clock.advance(86_400 + 20)
+    broken.start()
+    anna = broken.worker("anna")
+    broken.submit_many("single", 5)
+    assert len({each.task_id for each in anna.requests}) == 6
+    broken.run()
+
+
 def test_who_enables_a_worker_closes_its_breakers(broken: World) -> None:
     anna, task = open_breaker(broken)
     anna.handler = done

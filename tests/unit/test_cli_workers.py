@@ -134,7 +134,9 @@ def test_breakers_are_shown_by_handler_and_counted_in_the_list(engine: Engine) -
     assert "no route" in page
     with engine.begin() as connection:
         breakers.write(connection, {Pair("anna", reserve): CLOSED}, core_id=CoreId("b"), now=now)
-        assert breakers.load(connection).keys() == {Pair("anna", HandlerClass("orders.gone"))}
+        assert breakers.load(connection, now=now).keys() == {
+            Pair("anna", HandlerClass("orders.gone"))
+        }
     assert "1 breaker open" in tasker("workers", "list").stdout
 
 

@@ -90,7 +90,7 @@ def live_sessions(connection: Connection, *, now: datetime) -> tuple[LiveSession
 def _next_tries(connection: Connection, now: datetime) -> dict[str, dict[str, datetime | None]]:
     """By worker and handler, when an open breaker lets a step through; None: it would now."""
     found: dict[str, dict[str, datetime | None]] = {}
-    for pair, breaker in breakers.load(connection).items():
+    for pair, breaker in breakers.load(connection, now=now).items():
         is_open = breaker.state(now) is BreakerState.OPEN
         of_worker = found.setdefault(pair.worker_name, {})
         of_worker[pair.handler_class] = breaker.next_try_at if is_open else None

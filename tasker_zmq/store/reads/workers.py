@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from tasker_zmq.domain.breaker import BreakerState
+from tasker_zmq.domain.breaker import Breaker, BreakerState
 from tasker_zmq.domain.ids import SessionId
 from tasker_zmq.store import breakers, reachability
 from tasker_zmq.store.reads.tasks import full_name
@@ -66,7 +66,7 @@ def listed(connection: Connection, *, now: datetime) -> list[dict[str, Any]]:
     rows = [dict(row) for row in connection.execute(chosen).mappings()]
     tasks = _supported(connection, [row["worker_id"] for row in rows])
     opened: dict[str, list[str]] = {}
-    for pair in sorted(breakers.load(connection)):
+    for pair in sorted(breakers.load(connection, now=now)):
         opened.setdefault(pair.worker_name, []).append(pair.handler_class)
     return [
         {
@@ -150,10 +150,11 @@ def _handlers(
     )
     found = {row["handler_class"]: dict(row) for row in connection.execute(chosen).mappings()}
     for row in found.values():
-        if row["breaker"] == BreakerState.CLOSED:
-            row["next_try_at"] = None
-        elif row["next_try_at"] <= now:
-            row["breaker"] = BreakerState.HALF_OPEN.value
+        known = Breaker(next_try_at=row["next_try_at"])
+        if row["breaker"] == BreakerState.CLOSED or known.is_forgotten(now):
+            row.update(breaker=BreakerState.CLOSED.value, next_try_at=None)
+        else:
+            row["breaker"] = known.state(now).value
     sound = {"breaker": BreakerState.CLOSED.value, "failures": 0, "next_try_at": None}
     for handler in {each for session in sessions for each in session["handlers"]} - found.keys():
         found[handler] = {"handler_class": handler, **sound}
