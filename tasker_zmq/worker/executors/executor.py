@@ -3,6 +3,7 @@
 import socket
 from collections import deque
 from collections.abc import Collection
+from contextlib import suppress
 from typing import Final, Protocol
 
 from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun
@@ -37,10 +38,14 @@ class Executor(Protocol):
 
 
 class EventInbox:
-    """Events from any thread to the worker's loop; a byte on a socket pair wakes its poll."""
+    """Events from any thread to the worker's loop; a byte on a socket pair wakes its poll.
+
+    One byte is enough until the loop has read it: to send one costs more than a short handler.
+    """
 
     def __init__(self) -> None:
         self._events: deque[RunEvent] = deque()
+        self._woken = False
         self._reader, self._writer = socket.socketpair()
         self._reader.settimeout(0)
         self._writer.settimeout(0)
@@ -56,6 +61,9 @@ class EventInbox:
 
     def wake(self) -> None:
         """End the loop's sleep; also from a signal handler."""
+        if self._woken:
+            return
+        self._woken = True
         try:
             self._writer.send(b"\0")
         except BlockingIOError:
@@ -65,11 +73,10 @@ class EventInbox:
 
     def take(self) -> list[RunEvent]:
         """Every event so far; the byte is read first, so that none is slept through."""
-        try:
-            while self._reader.recv(4096):
-                pass
-        except BlockingIOError:
-            pass
+        if self._woken:
+            with suppress(BlockingIOError):
+                self._reader.recv(4096)
+            self._woken = False
         taken = []
         while self._events:
             taken.append(self._events.popleft())
