@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.pipeline.inbox import ReceivedCommand
@@ -189,3 +190,24 @@ def test_a_routing_of_other_commands_is_refused_unless_it_is_empty(world: World)
     found = told(world, "DiscoverReadyTasks", b"{}", target_worker_id="anna")
     assert (found["code"], "DiscoverReadyTasks" in found["message"]) == ("unroutable", True)
     assert not told(world, "DiscoverReadyTasks", b"{}", target_worker_id=None)["refused"]
+
+
+def test_a_task_without_routing_asks_nothing_about_pins(world: World) -> None:
+    world.publish(CHAIN)
+    world.worker("anna")
+    world.tick()
+    asked: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        asked.append(statement)
+
+    event.listen(world.engine, "before_cursor_execute", note)
+    try:
+        world.submit("chain")
+        plain = [each for each in asked if "tasker_worker" in each]
+        submit(world, target_worker_id="anna")
+        routed_ones = [each for each in asked if "tasker_worker_pins" in each]
+    finally:
+        event.remove(world.engine, "before_cursor_execute", note)
+    assert (plain, bool(routed_ones)) == ([], True)
+    world.run()
