@@ -103,3 +103,45 @@ def test_a_paused_task_rests_until_it_is_resumed_and_a_cancelled_one_for_good(
     assert {task for task, _ in witness.runs("after_waiting")} == {paused}
     (witness.path.parent / "other").write_text("go", encoding="utf-8")
     assert_invariants(running)
+
+
+# Nothing can be reached until a file beside the handlers says that it can.
+AWAY = """
+from pathlib import Path
+from tasker_zmq import step, workflow
+
+@step(attempts=50, backoff="1ms")
+def charge() -> str:
+    if not Path("works").exists():
+        raise OSError("no route to the bank")
+    return "paid"
+
+order = workflow("tests/order@1.0.0", charge)
+"""
+
+
+def test_a_worker_that_only_fails_is_shown_with_its_breaker_and_works_again_once_enabled(
+    daemon: StartDaemon, worker: StartWorker
+) -> None:
+    settings = {"TASKER_BREAKER_FAILURES": "2", "TASKER_BREAKER_COOL_OFF_SECONDS": "250"}
+    running = daemon(variables=settings)
+    started = worker(running, AWAY)
+    (task,) = submit_many(running, "tests/order@1.0.0", [{}])
+
+    def opened() -> bool:
+        return bool(running.rows("SELECT 1 FROM tasker_worker_breakers WHERE state = 'open'"))
+
+    eventually(opened, "the breaker opens")
+    (shown,) = tasker(running, "workers", "show", "worker-1")["handlers"]
+    assert (shown["breaker"], shown["failures"]) == ("open", 2)
+    assert shown["last_error"] == "OSError: no route to the bank"
+
+    def explained() -> bool:
+        said = tasker(running, "tasks", "show", str(task))["explanation"]
+        return "one worker knows it: its breaker is open, next try" in said
+
+    eventually(explained, "the task says what it waits for")
+    (started.log.parent / "handlers-1" / "works").touch()
+    tasker(running, "workers", "enable", "worker-1", "--why", "the line is back")
+    running.await_task(task)
+    assert_invariants(running)
