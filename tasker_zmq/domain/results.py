@@ -3,10 +3,11 @@
 Workers speak in result statuses, steps live in step states; the two meet here and nowhere else.
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, assert_never
+
+import msgspec
 
 from tasker_zmq.domain.retry import asked_attempt_at, next_attempt_at
 from tasker_zmq.domain.states import StepEvent, StepState
@@ -59,8 +60,7 @@ def result_status(word: str) -> ResultStatus | None:
     return _STATUSES.get(word)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the message says; `retryable` is None when it says nothing about that."""
 
     status: ResultStatus
@@ -68,8 +68,7 @@ class Outcome:
     retry_after_seconds: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepFacts:
+class StepFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The step as it is now; `attempts` counts its sendings, the one reported on included.
 
     `unheard`: its current batch ended without a word about it, so that a late one is welcome.
@@ -86,8 +85,7 @@ class StepFacts:
     task_cancelled: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepDecision:
+class StepDecision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What to do with the step; without an event it stays as it is."""
 
     verdict: Verdict

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from tasker_zmq.domain import results as rules
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepDecision, StepFacts, Verdict
@@ -53,8 +55,7 @@ class Findings:
     told: bool = True  # by workers; else it follows from their silence
 
 
-@dataclass(frozen=True, kw_only=True)
-class Said:
+class Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What somebody says of one step; `partial` when it came as a partial result."""
 
     status: str

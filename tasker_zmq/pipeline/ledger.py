@@ -1,7 +1,6 @@
 """Ledger rows for received messages: the text as it came, and what became of it."""
 
-from dataclasses import dataclass
-
+import msgspec
 import orjson
 
 from tasker_zmq.domain.results import Verdict
@@ -14,8 +13,7 @@ RAW_BYTES_MAX = 4_096
 UNDECODABLE = "undecodable"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ruling:
+class Ruling(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What became of one message; `reason` says why when it was not simply applied."""
 
     verdict: Verdict

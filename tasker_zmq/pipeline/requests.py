@@ -19,8 +19,7 @@ from tasker_zmq.store.statements import Row
 ENVELOPE_BYTES = 1_024  # of a step's request beside its context, config and parents' results
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What load_viable_steps would return, from memory; both texts are JSON."""
 
     step_id: StepId

@@ -214,10 +214,7 @@ class _Pass:
         )
         _end_doubts(self._turn, findings.moves)
         breaking.note(self._turn, findings)
-        for session_id, step_id, batch_id in findings.released:
-            self._turn.changes.then(
-                partial(_release_step, self._turn.state, session_id, step_id, batch_id=batch_id)
-            )
+        self._turn.changes.then(partial(_release_steps, self._turn.state, findings.released))
         for view in views:
             self._watch(view)
 
@@ -376,12 +373,11 @@ def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:
         state.set_next_retry(min(due + ([state.next_retry_at] if state.next_retry_at else [])))
 
 
-def _release_step(
-    state: CoreState, session_id: SessionId, step_id: StepId, *, batch_id: BatchId
-) -> None:
-    session = state.sessions.get(session_id)
-    if session is not None:
-        session.release([step_id], batch_id)
+def _release_steps(state: CoreState, released: Iterable[tuple[SessionId, StepId, BatchId]]) -> None:
+    for session_id, step_id, batch_id in released:
+        session = state.sessions.get(session_id)
+        if session is not None:
+            session.release([step_id], batch_id)
 
 
 def _release_batch(state: CoreState, session_id: SessionId, batch_id: BatchId) -> None:

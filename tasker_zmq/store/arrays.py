@@ -17,7 +17,7 @@ def literal(values: Sequence[Any]) -> str:
     kind = next((type(value) for value in values if value is not None), None)
     if kind is None or kind in _PLAIN:  # as Python writes them PostgreSQL reads them
         return "{" + repr(list(values))[1:-1].replace("None", "NULL") + "}"
-    if kind is str and None not in values:
+    if issubclass(kind, str) and None not in values:
         parted = _PARTED.join(values)
         if parted.count(_PARTED) < len(values):  # else a text has it, which PostgreSQL refuses
             parted = parted.replace("\\", "\\\\").replace('"', '\\"')

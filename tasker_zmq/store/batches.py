@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+import msgspec
 from sqlalchemy import Connection, delete, text
 
 from tasker_zmq.domain.ids import BatchId, CoreId, RegistrationId, SessionId, StepId, TaskId
@@ -13,8 +14,7 @@ from tasker_zmq.store.statements import Row, rows, run
 from tasker_zmq.store.tables import Discrepancy
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewBatchStep:
+class NewBatchStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One step's place in a new batch; `sequence_order` counts from 1."""
 
     step_id: StepId
@@ -25,8 +25,7 @@ class NewBatchStep:
     confirmed: bool = False  # it may begin without asking
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewBatch:
+class NewBatch(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A batch about to be sent; `timeout_seconds` bounds the whole of it."""
 
     batch_id: BatchId
@@ -40,8 +39,7 @@ class NewBatch:
     publication: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchArrow:
+class BatchArrow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One transition of a batch; `last` marks the newest of those written together."""
 
     batch_id: BatchId
@@ -52,8 +50,7 @@ class BatchArrow:
     last: bool
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BatchAccount:
+class BatchAccount(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a tick adds to one batch's row."""
 
     batch_id: BatchId

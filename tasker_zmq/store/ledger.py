@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import CoreId, StepId
@@ -12,8 +13,7 @@ from tasker_zmq.store.batches import BatchAccount, BatchArrow
 from tasker_zmq.store.statements import run
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LedgerRow:
+class LedgerRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A received message and what became of it; `raw_text` is kept to the byte."""
 
     message_type: str

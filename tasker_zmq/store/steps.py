@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, bindparam, select, text
 
 from tasker_zmq.domain.ids import CoreId, NamedStepId, NamedTaskId, StepId, TaskId
@@ -16,8 +17,7 @@ from tasker_zmq.store.statements import Row, rows, run
 from tasker_zmq.store.tables import Task
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Move:
+class Move(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One step along one arrow; `results` and `error` are JSON text."""
 
     step_id: StepId
@@ -33,8 +33,7 @@ class Move:
     unheard: bool = False  # its batch ended without a word about it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ReadyStep:
+class ReadyStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A step that may be sent now."""
 
     step_id: StepId

@@ -1,10 +1,10 @@
 """The two accounts of a batch, compared."""
 
-from dataclasses import replace
 from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tasker_zmq.domain.ids import StepId
 from tasker_zmq.domain.reconciliation import (
@@ -14,6 +14,7 @@ from tasker_zmq.domain.reconciliation import (
     Reconciliation,
     ReconciliationStatus,
     SummaryAccount,
+    compare_in_full,
     reconcile,
 )
 from tasker_zmq.domain.results import ResultStatus
@@ -236,3 +237,47 @@ def test_an_honest_worker_is_always_consistent(statuses: list[ResultStatus]) -> 
     ]
     told = completion(*(summary(step, status) for step, status in outcomes))
     assert reconcile(steps, partials, completions=[told]).status is ReconciliationStatus.CONSISTENT
+
+
+@given(
+    told=st.lists(st.sampled_from([COMPLETED, FAILED]), min_size=1, max_size=4),
+    slips=st.lists(st.integers(0, 8), max_size=2),
+    other=st.tuples(step_ids, st.sampled_from(ResultStatus), digests, st.integers(-1, 6)),
+    place=st.integers(0, 3),
+)
+def test_a_glance_never_takes_for_agreement_what_the_full_comparison_does_not(
+    told: list[ResultStatus],
+    slips: list[int],
+    other: tuple[StepId, ResultStatus, str | None, int],
+    place: int,
+) -> None:
+    """Accounts of an honest worker in which up to two things are not as they were."""
+    step_id, status, digest, number = other
+    steps = [StepId(each) for each in range(1, len(told) + 1)]
+    lines = [partial(step, each, sequence=step) for step, each in zip(steps, told, strict=True)]
+    closing = completion(*(summary(step, each) for step, each in zip(steps, told, strict=True)))
+    at = place % len(told)
+    for slip in slips:
+        sums = list(closing.summaries)
+        match slip:
+            case 0:
+                lines[at] = replace(lines[at], step_id=step_id)
+            case 1:
+                lines[at] = replace(lines[at], status=status)
+            case 2:
+                lines[at] = replace(lines[at], output_digest=digest)
+            case 3:
+                lines[at] = replace(lines[at], sequence=number)
+            case 4:
+                sums[at] = summary(step_id, status, digest)
+                closing = replace(closing, summaries=tuple(sums))
+            case 5:
+                closing = replace(closing, completed_steps=number)
+            case 6:
+                closing = replace(closing, total_steps=number)
+            case 7:
+                closing = replace(closing, in_progress_steps=number)
+            case _:
+                steps[at] = step_id
+    found = reconcile(steps, lines, completions=[closing])
+    assert found == compare_in_full(steps, lines, completions=[closing])
