@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sqlalchemy import Engine
+
 from tasker_zmq.pipeline.inbox import SubscriptionSeen
 from tasker_zmq.protocol.commands import RegisterWorker, SupportedTask, WorkerMetadata
 from tasker_zmq.protocol.topics import steps_topic
@@ -20,8 +22,8 @@ TASKS_PER_WORKER = 10
 
 
 @contextmanager
-def world() -> Iterator[World]:
-    """A core on a fresh database; all of it gone afterwards."""
+def database() -> Iterator[Engine]:
+    """A fresh database, as a core is connected to it; all of it gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="tasker-bench-") as folder:
         given = os.environ.get("TASKER_BENCH_DATABASE_URL")
         with database_server(given, data_dir=Path(folder) / "postgres", keep=False) as server:
@@ -30,9 +32,16 @@ def world() -> Iterator[World]:
                 server.url, purpose="bench", limits=connections.ConnectionLimits()
             )
             try:
-                yield World(engine, ManualClock())
+                yield engine
             finally:
                 engine.dispose()
+
+
+@contextmanager
+def world() -> Iterator[World]:
+    """A core on such a database."""
+    with database() as engine:
+        yield World(engine, ManualClock())
 
 
 def publish(world: World, count: int) -> None:

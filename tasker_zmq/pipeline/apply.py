@@ -104,26 +104,25 @@ class Applying:
         return self.findings
 
     def _load(self, messages: Sequence[ResultMessage]) -> None:
-        pairs: set[tuple[str, int | None]] = set()
+        pairs: dict[tuple[str, int | None], None] = {}
         whole: set[str] = set()
         for message in messages:
             if not _UUID.fullmatch(message.batch_id):
                 continue
             uuid = message.batch_id.lower()
             if isinstance(message, PartialResult):
-                pairs.add((uuid, message.step_id))
+                pairs[uuid, message.step_id] = None
             elif isinstance(message, OldResponse):
-                pairs.update((uuid, result.step_id) for result in message.results)
-                pairs.add((uuid, None))  # it may hold no results
+                pairs.update(((uuid, result.step_id), None) for result in message.results)
+                pairs[uuid, None] = None  # it may hold no results
             else:
-                pairs.add((uuid, None))
+                pairs[uuid, None] = None
                 if isinstance(message, BatchError):
                     whole.add(uuid)
         if not pairs:
             return
         views = self.findings.views
-        ordered = sorted(pairs, key=lambda pair: (pair[0], pair[1] or 0))
-        uuids, step_ids = [pair[0] for pair in ordered], [pair[1] for pair in ordered]
+        uuids, step_ids = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
         views.load(
             step_store.load_named(self._turn.connection, batch_uuids=uuids, step_ids=step_ids)
         )

@@ -9,6 +9,7 @@ from collections import namedtuple
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import psycopg
@@ -117,7 +118,8 @@ class PreparedStatements:
         if make is None:
             columns = [(result.fname(each) or b"").decode() for each in range(result.nfields)]
             row_type: Any = namedtuple("Row", columns)  # type: ignore[misc] # noqa: PYI024
-            make = self._makers[name] = row_type._make
+            # Without a frame of Python's for each row, as its own maker would have.
+            make = self._makers[name] = partial(tuple.__new__, row_type)
         self._transformer.set_pgresult(result)
         return self._transformer.load_rows(0, result.ntuples, make)
 

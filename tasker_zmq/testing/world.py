@@ -171,14 +171,15 @@ class World:
         ticked.changes.carry_out()
         for publication in ticked.outbox.publications:
             self.state.published[publication.batch_id] = now
-        self._deliver(ticked.outbox)
+        self.deliver(ticked.outbox)
         return ticked.outbox
 
     def _tick(self, received: Sequence[Received]) -> Ticked:
         with self.engine.begin() as connection:
             return self.ticking.run(connection, received, self.clock.now())
 
-    def _deliver(self, outbox: Outbox) -> None:
+    def deliver(self, outbox: Outbox) -> None:
+        """What goes out reaches whom it is for at once."""
         for publication in outbox.publications:
             batch = codec.decode_step_batch(
                 publication.topic + publication.body, WireLimits(steps_bytes_max=1 << 30)
