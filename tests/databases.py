@@ -129,7 +129,8 @@ def execute(url: str, statement: str) -> None:
 @contextmanager
 def database(server_url: str, name: str, *, template: str | None) -> Iterator[str]:
     """The URL of a new database, empty or a copy of `template`, which is dropped afterwards."""
-    source = f' TEMPLATE "{template}"' if template else ""
+    # Copied file by file: by way of the log it takes two to seven times as long.
+    source = f' TEMPLATE "{template}" STRATEGY file_copy' if template else ""
     execute(server_url, f'CREATE DATABASE "{name}"{source}')
     try:
         yield named(server_url, name)
