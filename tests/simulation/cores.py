@@ -15,6 +15,7 @@ from tasker_zmq.testing import ManualClock
 from tasker_zmq.testing.world import StillOpenError, World
 from tests.simulation.core import CRASH_POINTS, Core
 from tests.simulation.database import Row, Word
+from tests.simulation.standing import Owners, Standing
 from tests.simulation.timeline import ProcessClock, ViolationError
 
 if TYPE_CHECKING:
@@ -30,13 +31,6 @@ WORD_SECONDS = (0.0005, 0.02)
 LATE_WORD_SECONDS = (0.5, 6.0)
 JUMPS_SECONDS = (-3_600.0, -30.0, -3.0, 3.0, 30.0, 3_600.0)
 WRONG_SECONDS = (-1.5, 0.0, 1.5)  # clocks of several machines, which time servers hold together
-
-_CORES = "SELECT core_id, epoch, lease_expires_at FROM tasker_cores"
-_OWNERS = """
-SELECT 'task', task_id, processing_core_id, NULL FROM tasker_tasks WHERE completed_at IS NULL
-UNION ALL
-SELECT 'batch', batch_id, core_id, session_id FROM tasker_step_execution_batches
-WHERE reconciliation_status = 'pending' OR state IN ('created', 'published', 'in_progress')"""
 
 
 class Site:
@@ -186,7 +180,8 @@ class Cores:
         self.several = simulation.options.cores > 1
         self.sites: list[Site] = []
         self._homes: dict[str, Site] = {}
-        self._owners: dict[tuple[str, int], tuple[str | None, str | None]] = {}
+        self._standing = Standing(simulation.database)
+        self._owners: Owners = {}  # after the last tick
 
     def begin(self) -> None:
         """The first processes."""
@@ -265,11 +260,11 @@ class Cores:
         """Look at the leases, and at all rows if this process must not change any."""
         if not self.several:
             return None
-        database = self._simulation.database
-        found = database.rows(_CORES)
-        core.stale = any(row[0] == core.name and row[1] != core.state.epoch for row in found)
-        rows = database.fingerprint() if core.stale else None
-        return Before(leases={row[0]: row[2] for row in found}, rows=rows)
+        standing = self._standing
+        standing.look()
+        core.stale = standing.epochs.get(core.name, core.state.epoch) != core.state.epoch
+        rows = self._simulation.database.fingerprint() if core.stale else None
+        return Before(leases=standing.leases, rows=rows)
 
     def before_sending(self, core: Core) -> None:
         if core.stale:
@@ -282,8 +277,8 @@ class Cores:
         if core.stale:
             detail = f"a tick of {core.name}, epoch {core.state.epoch}, went through"
             raise ViolationError("I13 old epochs", detail)
-        rows = self._simulation.database.rows(_OWNERS)
-        owners = {(row[0], row[1]): (row[2], row[3]) for row in rows}
+        self._standing.look()
+        owners = self._standing.owners
         succeeded = set[str]()
         for key, (owner, session_id) in owners.items():
             former, former_session = self._owners.get(key, (None, None))
@@ -302,9 +297,8 @@ class Cores:
         """No process of a core that was succeeded can go on."""
         if not names:
             return
-        epochs = {row[0]: row[1] for row in self._simulation.database.rows(_CORES)}
         for core in self.processes:
-            if core.name in names and core.state.epoch == epochs[core.name]:
+            if core.name in names and core.state.epoch == self._standing.epochs[core.name]:
                 told = f"{core.name}, epoch {core.state.epoch}, was succeeded and may go on"
                 raise ViolationError("I13 fenced", told)
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 import psycopg
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, event
 
 from tasker_zmq.store import connection as connections
@@ -39,6 +40,7 @@ class Access:
     def __init__(self, url: str, limits: ConnectionLimits) -> None:
         self.engine: Engine = connections.create(url, purpose="simulated", limits=limits)
         self.words: list[Word] = []  # of NOTIFY, in the transaction that is open
+        self.commits = 0  # of transactions in which anything was asked
         event.listen(self.engine, "begin", self._begin)
         event.listen(self.engine, "commit", self._commit)
         event.listen(self.engine, "before_cursor_execute", self._listen)
@@ -64,6 +66,7 @@ class Access:
     def _commit(self, connection: Connection) -> None:
         fate = self.fate()
         driver: Any = connection.connection.dbapi_connection
+        self.commits += driver.info.transaction_status is not TransactionStatus.IDLE
         if fate is Fate.DONE:
             self.committed(self.words)
             return
@@ -84,6 +87,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self._url, self._limits = url, ConnectionLimits()
+        self._others = 0  # commits of programs that are no cores
         self._accesses: list[Access] = []
         self._free: list[Access] = []
         looking = connections.create(url, purpose="looking", limits=self._limits)
@@ -103,6 +107,11 @@ class Database:
             f"FROM {name} t"
             for name in tables
         )
+
+    @property
+    def commits(self) -> int:
+        """It grows with each commit: what was seen before one may be out of date."""
+        return self._others + sum(access.commits for access in self._accesses)
 
     def close(self) -> None:
         self._looking.close()
@@ -162,6 +171,7 @@ class Database:
 
     def submit(self, workflow: str, task: str) -> int:
         """Ask for a task as a program with a connection of its own does; the task's number."""
+        self._others += 1
         [(task_id,)] = self.rows(
             "SELECT tasker_submit_task(%s, jsonb_build_object('order', %s::text), identity => %s)",
             workflow,
