@@ -81,3 +81,30 @@ def test_partitions_are_made_once(engine: Engine) -> None:
         made = schema.ensure_partitions(connection, moment)
         assert made == len(schema.PARTITIONED) * (schema.WEEKS_AHEAD + 2)
         assert schema.ensure_partitions(connection, moment) == 0
+
+
+def test_tables_that_are_updated_all_the_time_are_vacuumed_by_how_many_rows_died(
+    engine: Engine,
+) -> None:
+    found = text(
+        "SELECT relname, array_to_string(reloptions, ' ') AS options FROM pg_class "
+        "WHERE array_to_string(reloptions, ' ') LIKE '%autovacuum_vacuum_scale_factor=0 %'"
+    )
+    with engine.connect() as connection:
+        told = {row.relname: row.options for row in connection.execute(found)}
+    thresholds = {
+        name: int(options.partition("autovacuum_vacuum_threshold=")[2].split()[0])
+        for name, options in told.items()
+    }
+    assert {name for name, rows in thresholds.items() if rows == 1_000} == {
+        "tasker_tasks",
+        "tasker_workflow_steps",
+        "tasker_step_execution_batches",
+        "tasker_step_execution_batch_transitions",
+    }
+    assert {name for name, rows in thresholds.items() if rows == 100} == {
+        "tasker_cores",
+        "tasker_worker_registrations",
+        "tasker_worker_transport_availability",
+        "tasker_distributed_processing_locks",
+    }
