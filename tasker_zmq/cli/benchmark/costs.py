@@ -49,15 +49,20 @@ def processor_seconds(pids: Iterable[int]) -> float:
 
 def peak_mib(pids: Iterable[int]) -> float:
     """The most memory that these processes had at a time, MiB, added up."""
-    return sum(_peak_kib(pid) for pid in pids) / 1_024
+    return sum(_kib(pid, "VmHWM:") for pid in pids) / 1_024
 
 
-def _peak_kib(pid: int) -> int:
+def resident_mib(pids: Iterable[int]) -> float:
+    """The memory that these processes have now, MiB, added up."""
+    return sum(_kib(pid, "VmRSS:") for pid in pids) / 1_024
+
+
+def _kib(pid: int, name: str) -> int:
     try:
         lines = (PROC / str(pid) / "status").read_text(encoding="utf-8").splitlines()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
+    return next((int(line.split()[1]) for line in lines if line.startswith(name)), 0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,10 @@ WAIT_SECONDS_MAX: Final = 300.0
 LOOK_AGAIN_SECONDS: Final = 0.02
 LIMITS: Final = connections.ConnectionLimits(statement_timeout_seconds=600)
 ALL_OVER: Final = "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks WHERE completed_at IS NULL)"
+SETTLED: Final = (
+    "SELECT NOT EXISTS (SELECT 1 FROM tasker_step_execution_batches "
+    "WHERE reconciliation_status = 'pending')"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from tasker_zmq.cli.benchmark import load, submitting
 from tasker_zmq.cli.benchmark.costs import Costs, peak_mib
-from tasker_zmq.cli.benchmark.system import ALL_OVER, System, WorkerSpec
+from tasker_zmq.cli.benchmark.system import ALL_OVER, SETTLED, System, WorkerSpec
 from tasker_zmq.cli.client import CommandClient
 
 LOAD: Final = load.__name__
@@ -21,10 +21,6 @@ BACKLOG_WIDTH: Final = 500
 BACKLOG_STEPS: Final = 100_000
 TASKS_MIN: Final = 20
 PERCENTILES: Final = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
-SETTLED: Final = (
-    "SELECT NOT EXISTS (SELECT 1 FROM tasker_step_execution_batches "
-    "WHERE reconciliation_status = 'pending')"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
