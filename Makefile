@@ -17,6 +17,7 @@ ARGS ?=
 TESTERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 SEEDS ?= 100
 SEED ?= 1
+MINUTES ?= 10
 # `SECONDS` of the environment would be the age of a shell.
 FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
@@ -59,6 +60,10 @@ crashes: $(READY_TO_DEVELOP) ## Run the tests that kill processes, also the long
 .PHONY: bench
 bench: $(READY_TO_DEVELOP) ## Measure throughput, latency and cost of ten workloads (ARGS="--only chain4 --seconds 5")
 	@$(BIN)/tasker-zmq bench $(ARGS)
+
+.PHONY: soak
+soak: $(READY_TO_DEVELOP) ## Keep a steady load up, and judge memory, latency and dead rows (MINUTES=60, ARGS="--rate 50")
+	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 .PHONY: sim
 sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 for the first, ARGS="--without loss")
