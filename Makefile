@@ -36,7 +36,7 @@ endef
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: setup
 setup: $(READY_TO_DEVELOP) ## Make .venv with everything for development
@@ -64,6 +64,10 @@ bench: $(READY_TO_DEVELOP) ## Measure throughput, latency and cost of ten worklo
 .PHONY: soak
 soak: $(READY_TO_DEVELOP) ## Keep a steady load up, and judge memory, latency and dead rows (MINUTES=60, ARGS="--rate 50")
 	@$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
+
+.PHONY: bench-peers
+bench-peers: $(READY_TO_DEVELOP) ## Measure ours beside DBOS and PgQueuer, each in an environment of its own (ARGS="--rounds 5")
+	@$(BIN)/python -m bench.peers $(ARGS)
 
 .PHONY: sim
 sim: $(READY_TO_DEVELOP) ## Simulate storms in virtual time (SEEDS=1000, SEED=7 for the first, ARGS="--without loss")
@@ -96,7 +100,7 @@ docs: $(READY_TO_DEVELOP) ## Write the generated pages of docs/ anew
 
 .PHONY: clean
 clean: ## Remove .venv, caches and built files
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .peers build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY_TO_RUN): pyproject.toml

@@ -84,17 +84,18 @@ def running(
     *,
     interruption: Interruption,
     settings: Mapping[str, str] | None = None,
+    database_url: str | None = None,
 ) -> Iterator[System]:
     """A fresh database, a daemon and workers; all of it gone afterwards.
 
-    The database is an embedded PostgreSQL's, or a new one on the server that
+    The database is an embedded PostgreSQL's, or a new one on the server that `database_url` or
     TASKER_BENCH_DATABASE_URL names. `settings` are the daemon's, as variables.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tasker-bench-")))
         server = stack.enter_context(
             own_database(
-                os.environ.get(DATABASE),
+                database_url or os.environ.get(DATABASE),
                 place=folder / "postgres",
                 name=f"tasker_bench_{os.getpid()}",
                 keep=False,
