@@ -22,8 +22,16 @@ from tasker_zmq.client.resending import USUAL, Sending
 from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
 from tasker_zmq.errors import NotFoundError, ProtocolError, RefusedError, UnreachableError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import ERROR, Command, CommandMetadata, ErrorData, Payload, Peer
-from tasker_zmq.protocol.envelope import RetryPolicy
+from tasker_zmq.protocol.commands import (
+    ERROR,
+    NULL,
+    Command,
+    CommandMetadata,
+    ErrorData,
+    Payload,
+    Peer,
+)
+from tasker_zmq.protocol.envelope import RetryPolicy, WorkerRouting
 from tasker_zmq.protocol.limits import WireLimits
 
 ANSWER_SECONDS_MAX: Final = 10.0
@@ -127,10 +135,12 @@ class Link:
         *,
         timeout_seconds: float = ANSWER_SECONDS_MAX,
         core_id: str | None = None,
+        worker: str | None = None,
     ) -> Answer:
         """Send a command; its answer's data, for `codec.decode_data`.
 
-        With `core_id` it is for that core alone, and found there, whichever one is asked first.
+        With `core_id` it is for that core alone, and found there, whichever one is asked first;
+        with `worker` what it leads to is for the worker of this name.
         The future raises NotFoundError or RefusedError with the daemon's words, UnreachableError
         for silence.
         """
@@ -142,6 +152,9 @@ class Link:
                 source=self._source,
                 target=None if core_id is None else Peer(type="core", id=core_id),
                 retry_policy=codec.raw(self._retry_policy),
+            ),
+            worker_routing=(
+                NULL if worker is None else codec.raw(WorkerRouting(target_worker_id=worker))
             ),
             payload=Payload(type=command_type, data=codec.raw(request)),
         )

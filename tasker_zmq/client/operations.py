@@ -50,12 +50,14 @@ class Operations:
         *,
         timeout_seconds: float | None = None,
         core_id: str | None = None,
+        worker: str | None = None,
     ) -> Operation[Result]:
         answer = yield self._link.ask(
             command_type,
             request,
             timeout_seconds=timeout_seconds or self._timeout_seconds,
             core_id=core_id,
+            worker=worker,
         )
         return codec.decode_data(answer, kind)
 
@@ -82,7 +84,8 @@ class Operations:
         definition = options.get("definition")
         workflow_given = NULL if definition is None else codec.raw(dict(definition))
         asked = InitializeTask(task_request=request, workflow=workflow_given)
-        return (yield from self.ask("InitializeTask", asked, TaskInitialized))
+        worker = options.get("worker")
+        return (yield from self.ask("InitializeTask", asked, TaskInitialized, worker=worker))
 
     def get(self, task_id: int) -> Operation[Task]:
         request = GetTask(task_id=TaskId(task_id))

@@ -11,7 +11,7 @@ class SubmitOptions(TypedDict, total=False):
     """How a task is to be made; two submissions with one `identity` are one task.
 
     `scheduled_for`: not to begin before, with its zone. `definition`: a task template for this task
-    alone, instead of a published workflow.
+    alone, instead of a published workflow. `worker`: the name of the one that alone may run it.
     """
 
     identity: str | None
@@ -19,6 +19,7 @@ class SubmitOptions(TypedDict, total=False):
     scheduled_for: datetime | None
     execution_mode: ExecutionMode | str | None
     definition: Mapping[str, Any] | None
+    worker: str | None
     tags: tuple[str, ...]
     reason: str | None
     correlation_id: str | None

@@ -29,7 +29,12 @@ CHAIN = "tests/chain@1.0.0"
 @pytest.fixture
 def running(daemon: StartDaemon, worker: StartWorker, witness: Witness) -> RunningDaemon:
     started = daemon(variables=FORGIVING)
-    worker(started, WORKLOAD, arguments=("--concurrency", "4"), variables=witness.variables)
+    worker(
+        started,
+        WORKLOAD,
+        arguments=("--concurrency", "4", "--name", "anna"),
+        variables=witness.variables,
+    )
     return started
 
 
@@ -55,6 +60,12 @@ def test_a_task_is_submitted_awaited_and_looked_at(
     assert client.health()["status"] == "ok"
     assert client.ask("GetTask", {"task_id": made.task_id})["state"] == "complete"
     assert_it_held(running)
+
+
+def test_a_task_may_be_for_one_worker_alone(client: TaskerClient) -> None:
+    client.submit("tests/chain", {"number": 1}, worker="anna").wait(timeout_seconds=30).check()
+    with pytest.raises((NotFoundError, RefusedError), match="nobody"):
+        client.submit("tests/chain", {"number": 2}, worker="nobody")
 
 
 def test_what_failed_says_so_and_what_is_unknown_is_refused(client: TaskerClient) -> None:
