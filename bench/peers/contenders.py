@@ -39,8 +39,10 @@ WARM_UP_CHAINS: Final = 20
 ANSWER_SECONDS_MAX: Final = 600.0
 PROCESSES: Final = 2
 THEIR_SETTINGS: Final = ("PG", "DBOS", "PYTHON")  # of whoever starts us, not for a comparison
+# Not the parents of partitions: their rows are those of the partitions.
 TABLES: Final = (
-    "SELECT format('%I.%I', schemaname, relname) FROM pg_stat_user_tables ORDER BY relname"
+    "SELECT format('%I.%I', schemaname, t.relname) FROM pg_stat_user_tables t "
+    "JOIN pg_class c ON c.oid = t.relid WHERE c.relkind = 'r' ORDER BY t.relname"
 )
 STEPS_STORED: Final = "SELECT count(*) FROM tasker_workflow_steps"
 FEW_ROWS: Final = 0.01  # for each step: settings, migrations, registrations

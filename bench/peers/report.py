@@ -34,7 +34,7 @@ class Measured:
     workload: str
     figure: float
     rows_per_step: Mapping[str, float] = field(default_factory=dict)
-    more: Mapping[str, Any] = field(default_factory=dict)
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class Line:
     rounds: Sequence[float]
     of_ours: float | None
     rows_per_step: Mapping[str, float]
-    more: Mapping[str, Any]
+    more: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,10 @@ def lines(measured: Iterable[Measured]) -> list[Line]:
                 rounds=[each.figure for each in group],
                 of_ours=None if ours is None else median / ours,
                 rows_per_step=group[-1].rows_per_step,
-                more=group[-1].more,
+                more={
+                    name: statistics.median(each.more[name] for each in group)
+                    for name in group[-1].more
+                },
             )
         )
     return found
@@ -135,6 +138,10 @@ def table(found: Sequence[Line]) -> list[str]:
             f"   {KEEPS[contender]}"
         )
         told += [f"  {name}: {value:g}" for name, value in rows.items()]
+        for each in by_workload.values():
+            told += [
+                f"  {name.replace('_', ' ')}: {value:.1f}" for name, value in each.more.items()
+            ]
     for bar in bars(found):
         told.append(f"{bar.wanted}: {'met' if bar.met else 'MISSED'}, {bar.found:.2f} x")
     return told

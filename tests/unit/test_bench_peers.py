@@ -44,6 +44,16 @@ def test_a_line_is_the_median_of_the_rounds_and_its_ratio_to_ours() -> None:
     ]
 
 
+def test_what_else_was_measured_is_a_median_too_and_stands_in_the_table() -> None:
+    rounds = [
+        Measured(contender=OURS, workload=LATENCY, figure=9.0, more={"p50_of_ticks": each})
+        for each in (1.0, 2.0, 30.0)
+    ]
+    found = lines(rounds)
+    assert found[0].more == {"p50_of_ticks": 2.0}
+    assert "p50 of ticks: 2.0" in "\n".join(table(found))
+
+
 def test_without_ours_there_is_neither_a_ratio_nor_a_bar() -> None:
     found = lines(measured(DBOS, THROUGHPUT, 100))
     assert found[0].of_ours is None
