@@ -31,6 +31,7 @@ GROWN_LATENCY_MAX: Final = 1.5
 GROWN_OPEN_MAX: Final = 2.0
 GROWN_DEAD_MAX: Final = 2.0
 DEAD_IN_ANY_CASE: Final = 10_000  # so many do not matter, however many there were before
+REST_SECONDS: Final = 0.02
 SAMPLES_MIN: Final = 8
 AUTOVACUUM_SECONDS: Final = 60  # how often PostgreSQL looks, as it comes: a quarter is to hold some
 HOT: Final = (
@@ -100,12 +101,13 @@ class Load:
         self._client, self._rate = client, rate
         self._began, self._sent = time.perf_counter(), 0
 
-    def catch_up(self) -> None:
-        """Submit what is due by now."""
-        due = int((time.perf_counter() - self._began) * self._rate)
-        for number in range(self._sent, due):
-            self._client.ask("InitializeTask", request(WORKFLOW, number))
-        self._sent = max(self._sent, due)
+    def submit_next(self) -> bool:
+        """Submit one task if one is due by now; whether there was one."""
+        if (time.perf_counter() - self._began) * self._rate < self._sent + 1:
+            return False
+        self._client.ask("InitializeTask", request(WORKFLOW, self._sent))
+        self._sent += 1
+        return True
 
 
 class Watch:
@@ -151,11 +153,11 @@ def samples(system: System, *, seconds: float, every: float, rate: float) -> Ite
         began = time.perf_counter()
         look_at = began + every
         while look_at <= began + seconds:
-            load.catch_up()
+            if not load.submit_next():
+                system.rest(REST_SECONDS)
             if time.perf_counter() >= look_at:
                 yield watch.sample()
                 look_at += every
-            system.rest(0)
 
 
 def forget_settings(system: System) -> None:
