@@ -13,8 +13,8 @@ READY_TO_FUZZ := $(VENV)/.installed-fuzz
 PYTHON ?=
 DB ?=
 ARGS ?=
-# One more than there are processors: tests of processes spend much of their time waiting.
-TESTERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Two more than there are processors: tests of processes spend much of their time waiting.
+TESTERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 2)
 SEEDS ?= 100
 SEED ?= 1
 MINUTES ?= 10

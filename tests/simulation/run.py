@@ -1,6 +1,7 @@
 """`make sim`: many seeds, each printed when it fails, made smaller and shown with its trace."""
 
 import argparse
+import gc
 import multiprocessing
 import os
 import queue
@@ -93,6 +94,8 @@ def _arguments(words: Sequence[str]) -> argparse.Namespace:
 
 def _run_share(arguments: argparse.Namespace, server: str, seeds: range, failed: Failures) -> None:
     """Some of the seeds, on a database of their own; what failed is put into `failed`."""
+    gc.freeze()  # what was imported stays: to look through it again and again costs time
+    gc.set_threshold(50_000, 20, 20)
     with database_on(server) as database:
         for seed in seeds:
             outcome = simulate(_options(arguments, seed), database)

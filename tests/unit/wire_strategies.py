@@ -7,6 +7,7 @@ import typing
 from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import Enum
+from functools import cache
 from typing import Annotated, Any, Literal, NewType, Union
 
 import msgspec
@@ -60,8 +61,9 @@ def structs_of(module: types.ModuleType) -> list[type[msgspec.Struct]]:
 STRUCTS = [kind for place in PLACES for kind in structs_of(place)]
 
 
+@cache
 def values_of(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a type that stands in a struct, or of a struct."""
+    """Values of a type that stands in a struct, or of a struct; made once, for that takes long."""
     if kind in _PLAIN_TYPES:
         return _PLAIN_TYPES[kind]
     if isinstance(kind, type) and issubclass(kind, Enum):
