@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.clock import SteadyClock
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
-from tasker_zmq.daemon.engine import AWAY_SECONDS_MAX, AWAY_SECONDS_MIN, EngineParts, EngineThread
+from tasker_zmq.daemon.engine import AWAY_SECONDS_MAX, AWAY_SECONDS_MIN, EngineParts
 from tasker_zmq.daemon.listener import MISSED, Listener
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers
@@ -24,7 +24,7 @@ from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.commands import ResultsRecorded
 from tasker_zmq.store import workers as worker_store
 from tests.simulation.database import Access, CrashError, Fate, Word
-from tests.simulation.engine import Patience, WaitError, WatchedTick
+from tests.simulation.engine import LastingEngine, Patience, WaitError, WatchedTick
 from tests.simulation.network import Link
 from tests.simulation.publications import LIMITS
 from tests.simulation.timeline import ViolationError
@@ -80,7 +80,7 @@ class Core:
             send=self._send_letter,
             legacy_workers=True,
         )
-        self._engine = EngineThread(
+        self._engine = LastingEngine(
             EngineParts(
                 tick=cast(Tick, WatchedTick(site.world.ticking, self)),
                 state=self.state,

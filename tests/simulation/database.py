@@ -52,11 +52,10 @@ class Access:
         self.fate: Callable[[], Fate] = lambda: Fate.DONE
         self.committed: Callable[[list[Word]], None] = lambda _words: None
 
-    def _begin(self, connection: Connection) -> None:
-        driver: Any = connection.connection.dbapi_connection
+    def _begin(self, _connection: Connection) -> None:
         self.words = []
         if self.away():
-            driver.close()  # whatever is asked next fails as it does when the server is gone
+            raise psycopg.OperationalError("server closed the connection unexpectedly: simulated")
 
     def _listen(self, _connection: Connection, _cursor: Any, statement: str, *more: Any) -> None:
         if "pg_notify" in statement:

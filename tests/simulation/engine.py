@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
+from tasker_zmq.daemon.engine import EngineThread
 from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.pipeline.inbox import Received, ReceivedResult
 from tasker_zmq.pipeline.tick import Tick, Ticked
@@ -39,6 +40,29 @@ class Patience:
 
     def wait(self, seconds: float) -> bool:
         raise WaitError(seconds)
+
+
+class LastingEngine(EngineThread):
+    """Gives its connection back where the real one throws it away.
+
+    For others it is gone: what is open is rolled back, and what it held is free. But what is
+    prepared and planned on it need not be so again, which takes an eighth of a simulation's time.
+    """
+
+    def _drop_connection(self) -> None:
+        connection = self._connection
+        if connection is None or connection.invalidated:
+            super()._drop_connection()
+            return
+        driver = connection.connection.dbapi_connection
+        if driver is None or driver.closed:
+            super()._drop_connection()
+            return
+        self._connection = None
+        driver.rollback()
+        driver.execute("SELECT pg_advisory_unlock_all()")
+        driver.rollback()
+        connection.close()
 
 
 class WatchedTick:
