@@ -1,4 +1,4 @@
-"""Answers a tick's commands: each by its route, InitializeTask all together."""
+"""Answers a tick's commands: each by its route, those that ask for tasks all together."""
 
 import difflib
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from tasker_zmq.commands import envelope
 from tasker_zmq.commands.answered import Answered
 from tasker_zmq.commands.context import Desk, Sitting
-from tasker_zmq.commands.initializing import initialize_tasks
+from tasker_zmq.commands.making import MAKING, make_tasks
 from tasker_zmq.commands.plugins import routes
 from tasker_zmq.commands.replies import (
     LATER,
@@ -17,7 +17,6 @@ from tasker_zmq.commands.replies import (
     success,
 )
 from tasker_zmq.commands.router import (
-    INITIALIZE_TASK,
     Lane,
     Route,
     command_type,
@@ -79,7 +78,7 @@ class Answering:
     def __call__(self, turn: Turn, received: Sequence[ReceivedCommand]) -> Answers:
         answers = Answers()
         sitting = Sitting(self._desk, turn, answers, answered=self._answered)
-        to_initialize: list[Asked] = []
+        making: list[Asked] = []
         fresh: dict[str, bytes] = {}
         for each in received:
             found = read(each, self._desk.tuning.limits, by=sitting.answerer)
@@ -87,14 +86,14 @@ class Answering:
                 answers.letters.append(found)
                 continue
             route, asked = found
-            if command_type(asked.command.command_type) == INITIALIZE_TASK:
-                to_initialize.append(asked)
+            if command_type(asked.command.command_type) in MAKING:
+                making.append(asked)
             elif route.lane in {Lane.ENGINE, Lane.ENGINE_LATER}:
                 answers.letters += self._answer(sitting, route, asked, fresh=fresh)
         if fresh:
             turn.changes.then(lambda: self._answered.keep(fresh))
-        if to_initialize:
-            initialize_tasks(sitting, to_initialize)
+        if making:
+            make_tasks(sitting, making)
         if turn.submissions_due:
             take_submissions(sitting)
         return answers

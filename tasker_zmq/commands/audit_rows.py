@@ -12,7 +12,8 @@ from tasker_zmq.commands.router import command_type
 from tasker_zmq.domain.ids import StepId
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.commands import ERROR, NULL, Command, ErrorData, InHand
+from tasker_zmq.protocol.bulk import TASKS_INITIALIZED, TaskCounts
+from tasker_zmq.protocol.commands import ERROR, NULL, Command, ErrorData, InHand, Payload
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.store.audit import AuditRow, Direction
 
@@ -127,7 +128,6 @@ def row_of(
     worker = subject.worker_name
     if worker is None and source is not None and source.type == "worker":
         worker = source.id
-    kept = command is not None and size <= envelope_bytes_max
     return AuditRow(
         created_at=noted.at,
         direction=noted.direction,
@@ -140,11 +140,23 @@ def row_of(
         task_id=subject.task_id,
         outcome=outcome,
         execution_time_ms=execution_time_ms,
-        envelope=noted.body if kept else None,
+        envelope=_envelope(noted, command, bytes_max=envelope_bytes_max),
         envelope_bytes=size,
         source=word(f"{source.type} {source.id}" if source else None),
         audit_context=_context(command),
     )
+
+
+def _envelope(noted: Noted, command: Command | None, *, bytes_max: int) -> bytes | None:
+    """The message itself; of a long list of what became of tasks, how many of each kind."""
+    if command is None or len(noted.body) <= bytes_max:
+        return noted.body if command is not None else None
+    if command.command_type != TASKS_INITIALIZED or command.payload.type == ERROR:
+        return None
+    counts = codec.raw(data_of(command, TaskCounts))
+    payload = Payload(type=command.payload.type, data=counts)
+    short = codec.encode(msgspec.structs.replace(command, payload=payload))
+    return short if len(short) <= bytes_max else None
 
 
 def in_context(row: AuditRow, asked: Command | None) -> AuditRow:

@@ -48,7 +48,7 @@ def refuse_routing(command: Command) -> None:
         raise CommandRefusedError(
             "unroutable",
             f"worker_routing means nothing for {command.command_type[:60]}",
-            hint="it is for InitializeTask and ExecuteWorkflow; others name workers in their data",
+            hint="it is for commands that make or run tasks; others name workers in their data",
         )
 
 
@@ -134,7 +134,11 @@ def payload_of(asked: Asked, kind: type[Kind]) -> Kind:
         content = codec.decode_data(asked.command.payload.data, kind)
     except ProtocolError as error:
         raise CommandRefusedError("invalid", error.detail) from None
-    namespace = asked.command.metadata.namespace
+    return in_namespace(content, asked.command.metadata.namespace)
+
+
+def in_namespace(content: Kind, namespace: str | None) -> Kind:
+    """A payload, or a part of one, in the envelope's namespace; raises CommandRefusedError."""
     return content if namespace is None else _in_namespace(content, namespace)
 
 

@@ -1,8 +1,8 @@
-"""InitializeTask: contexts checked against their schemas, tasks created by the set."""
+"""Requests for tasks: contexts checked against their schemas, tasks created by the set."""
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 
@@ -13,7 +13,7 @@ from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.estimating import durations
 from tasker_zmq.commands.fitting import check_fit
 from tasker_zmq.commands.moments import moment
-from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, success
+from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.commands.routing import Target
 from tasker_zmq.domain.beginning import Beginning, beginning
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
@@ -33,10 +33,12 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.definitions import Definition
 from tasker_zmq.store.steps import NewTask, ReadyStep
 
-REPLY = "TaskInitialized"
 SCHEDULE_MAX = timedelta(days=36_525)
 CANDIDATES_MAX = 20
 IDENTITY_LENGTH_MAX = 500  # an index entry holds no more than 2,704 bytes
+NO_TAGS = "[]"
+
+Named = tuple[str | None, str | None, str | None]  # namespace, name, version
 
 
 @dataclass(frozen=True)
@@ -59,53 +61,73 @@ class Made:
     duplicate: bool
 
 
-def initialize_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
-    """Create the tasks of all the commands in one statement; each gets an answer of its own."""
-    wishes: list[Wish] = []
-    for each in asked:
-        try:
-            envelope.refuse_overdue(each, sitting.now)
-            wishes.append(check(sitting, each, envelope.payload_of(each, InitializeTask)))
-        except CommandRefusedError as error:
-            sitting.answers.letters.append(refusal(each, error, by=sitting.answerer))
-    if not wishes:
-        return
-    describing = Describing(sitting)
-    for made in create(sitting, wishes):
-        reply = describing.describe(made)
-        sitting.answers.letters.append(success(made.wish.asked, REPLY, reply, by=sitting.answerer))
+@dataclass(frozen=True)
+class Origin:
+    """A command that asks for tasks, and what is the same for all of them: found once."""
+
+    asked: Asked
+    initiator: str | None
+    priority: int
+    preferred: WorkerRouting | None = None
+    targets: dict[str, Target | None] = field(default_factory=dict)  # by namespace
+    definitions: dict[Named, Definition | CommandRefusedError] = field(default_factory=dict)
+
+    def target(self, sitting: Sitting, namespace: str) -> Target | None:
+        """The worker that alone is to run its tasks, if it names one."""
+        if namespace not in self.targets:
+            self.targets[namespace] = routing.target_of(
+                sitting, self.asked, namespace=namespace, preferred=self.preferred
+            )
+        return self.targets[namespace]
+
+    def definition(self, sitting: Sitting, command: InitializeTask) -> Definition:
+        """What a request names, or the workflow that came along; raises CommandRefusedError."""
+        request = command.task_request
+        key = (request.namespace, request.name, request.version)
+        found = self.definitions.get(key)
+        if found is None:
+            try:
+                found = (
+                    find(sitting, request)
+                    if command.workflow == NULL
+                    else inline.define(sitting, command.workflow, request)
+                )
+            except CommandRefusedError as error:
+                found = error
+            self.definitions[key] = found
+        if isinstance(found, CommandRefusedError):
+            raise found.with_traceback(None)
+        return found
 
 
-def check(
-    sitting: Sitting,
-    asked: Asked,
-    command: InitializeTask,
-    *,
-    preferred: WorkerRouting | None = None,
-) -> Wish:
-    """A command as a task that may be made; raises CommandRefusedError."""
+def origin_of(sitting: Sitting, asked: Asked, *, preferred: WorkerRouting | None = None) -> Origin:
+    """A command of which tasks may be made; raises CommandRefusedError."""
     if sitting.desk.state.draining:
         raise CommandRefusedError(
             "busy", "this daemon is stopping", hint="ask again once a daemon is up"
         )
-    request = command.task_request
-    definition = (
-        find(sitting, request)
-        if command.workflow == NULL
-        else inline.define(sitting, command.workflow, request)
+    return Origin(
+        asked,
+        initiator=envelope.initiator(asked),
+        priority=envelope.given_priority(asked.command) or 0,
+        preferred=preferred,
     )
+
+
+def check(
+    sitting: Sitting, origin: Origin, command: InitializeTask, *, number: int | None = None
+) -> Wish:
+    """A request as a task that may be made; raises CommandRefusedError.
+
+    `number` is which of several requests of the command it is, if there are several.
+    """
+    request = command.task_request
+    definition = origin.definition(sitting, command)
     context = bytes(request.context)
     _check_context(context, definition)
-    # A command that is sent twice is one task, also when its sender gave no identity.
-    identity = request.identity or f"command:{asked.command.command_id}"
-    if len(identity) > IDENTITY_LENGTH_MAX:
-        raise CommandRefusedError(
-            "invalid",
-            f"the identity (or, without one, the command_id) has {len(identity)} characters; at "
-            f"most {IDENTITY_LENGTH_MAX} make one",
-        )
-    begins = _beginning(sitting, asked, request)
-    target = routing.target_of(sitting, asked, namespace=definition.namespace, preferred=preferred)
+    identity = _identity(origin.asked, request, number)
+    begins = _beginning(sitting, origin, request)
+    target = origin.target(sitting, definition.namespace)
     task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
     task = NewTask(
         task_id=TaskId(task_id),
@@ -114,21 +136,34 @@ def check(
         context=context.decode(),
         identity=identity,
         priority=begins.priority,
-        tags=orjson.dumps(request.tags).decode(),
-        initiator=request.initiator or envelope.initiator(asked),
+        tags=orjson.dumps(request.tags).decode() if request.tags else NO_TAGS,
+        initiator=request.initiator or origin.initiator,
         source_system=request.source_system,
         reason=request.reason,
-        correlation_id=request.correlation_id or asked.command.correlation_id,
+        correlation_id=request.correlation_id or origin.asked.command.correlation_id,
         scheduled_for=begins.scheduled_for,
     )
-    return Wish(asked, definition, identity, task, target)
+    return Wish(origin.asked, definition, identity, task, target)
 
 
-def _beginning(sitting: Sitting, asked: Asked, request: TaskRequest) -> Beginning:
+def _identity(asked: Asked, request: TaskRequest, number: int | None) -> str:
+    """A command that is sent twice makes its tasks once, also when its sender gave no identity."""
+    place = "" if number is None else f"#{number}"
+    identity = request.identity or f"command:{asked.command.command_id}{place}"
+    if len(identity) > IDENTITY_LENGTH_MAX:
+        raise CommandRefusedError(
+            "invalid",
+            f"the identity (or, without one, the command_id) has {len(identity)} characters; at "
+            f"most {IDENTITY_LENGTH_MAX} make one",
+        )
+    return identity
+
+
+def _beginning(sitting: Sitting, origin: Origin, request: TaskRequest) -> Beginning:
     """When it may begin and where it stands in line; its own priority before the envelope's."""
     priority = envelope.number_of(request.priority)
     if priority is None:
-        priority = envelope.given_priority(asked.command) or 0
+        priority = origin.priority
     at = request.scheduled_for
     scheduled_for = None if at is None else moment(at, name="scheduled_for")
     if scheduled_for is not None and abs(scheduled_for - sitting.now) > SCHEDULE_MAX:
@@ -242,14 +277,16 @@ class Describing:
     """The answers of one tick: what is the same for all tasks of a definition is found once."""
 
     def __init__(self, sitting: Sitting) -> None:
-        self._state = sitting.desk.state
-        self._durations = durations(sitting.desk.estimates, sitting.turn)
+        self._sitting = sitting
+        self._durations: dict[NamedTaskId, int] | None = None
         self._graphs: dict[NamedTaskId, WorkflowGraph] = {}
         self._candidates: dict[NamedTaskId, tuple[str, ...]] = {}
 
     def describe(self, made: Made) -> TaskInitialized:
         definition, task = made.wish.definition, made.wish.task
         key = definition.named_task_id
+        if self._durations is None:
+            self._durations = durations(self._sitting.desk.estimates, self._sitting.turn)
         if key not in self._graphs:
             self._graphs[key] = graph(definition)
             self._candidates[key] = self._able(definition)
@@ -269,7 +306,8 @@ class Describing:
         """Names of connected workers that can run a step of it."""
         task = TaskName(definition.namespace, definition.name, definition.version)
         kinds = {Kind(step.handler_class, step.named_task_id) for step in definition.steps}
-        able = [self._state.sessions.able(kind, task) for kind in kinds]
+        sessions = self._sitting.desk.state.sessions
+        able = [sessions.able(kind, task) for kind in kinds]
         names = {each.worker_name for kind in able for each in kind.sessions if not each.deaf}
         return tuple(sorted(names))
 

@@ -58,6 +58,16 @@ def refusal(asked: Asked, error: CommandRefusedError, *, by: Answerer) -> Letter
     return refuse(asked.route, asked.command, error, by=by)
 
 
+def error_data(error: CommandRefusedError) -> ErrorData:
+    """A refusal as it is told."""
+    return ErrorData(
+        code=error.code,
+        message=str(error),
+        hint=error.hint,
+        core=msgspec.UNSET if error.core is None else error.core,
+    )
+
+
 def refuse(
     route: tuple[bytes, ...],
     command: Command | None,
@@ -66,12 +76,6 @@ def refuse(
     by: Answerer,
 ) -> Letter:
     """The answer to a command that was not carried out, or to bytes that made none."""
-    data = ErrorData(
-        code=error.code,
-        message=str(error),
-        hint=error.hint,
-        core=msgspec.UNSET if error.core is None else error.core,
-    )
-    payload = Payload(type=ERROR, data=codec.raw(data))
+    payload = Payload(type=ERROR, data=codec.raw(error_data(error)))
     asked_id = command.command_id if command else ""
     return letter(route, asked_id, "Error", payload=payload, by=by)

@@ -31,6 +31,7 @@ from tasker_zmq.commands.replies import Asked
 from tasker_zmq.errors import ProtocolError
 from tasker_zmq.protocol import (
     analytics,
+    bulk,
     claims,
     codec,
     control,
@@ -90,7 +91,7 @@ def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates
 
 
 def _together(*_: object) -> None:
-    """InitializeTask is answered by the set; see commands.answering."""
+    """Requests for tasks are answered by the set; see commands.making."""
 
 
 def _diagnosis(command: payloads.Command) -> Route | None:
@@ -110,6 +111,7 @@ def _recorded(*_: object) -> None:
 
 
 INITIALIZE_TASK: Final = "InitializeTask"
+INITIALIZE_TASKS: Final = "InitializeTasks"
 CONTROLLED: Final = "Controlled"
 REPORTED: Final = "ResultReported"
 REPORTS: Final[Mapping[str, str]] = {
@@ -120,6 +122,9 @@ REPORTS: Final[Mapping[str, str]] = {
 ROUTES: Final[Mapping[str, Route]] = {
     INITIALIZE_TASK: Route(
         Lane.ENGINE_LATER, tasks.InitializeTask, "TaskInitialized", _together, routed=True
+    ),
+    INITIALIZE_TASKS: Route(
+        Lane.ENGINE_LATER, bulk.InitializeTasks, bulk.TASKS_INITIALIZED, _together, routed=True
     ),
     "PublishTemplates": Route(
         Lane.ENGINE, payloads.PublishTemplates, "TemplatesPublished", _publish, once=True

@@ -7,7 +7,7 @@ import msgspec
 from tasker_zmq.commands import routing
 from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.executing import refuse_elsewhere
-from tasker_zmq.commands.initializing import check, create
+from tasker_zmq.commands.initializing import check, create, origin_of
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.domain.beginning import ExecutionMode
 from tasker_zmq.domain.executing import OPEN_HERE, STARTS, Execution, TaskAsked, execution, told
@@ -41,7 +41,8 @@ def execute_workflow(sitting: Sitting, asked: Asked, request: ExecuteWorkflow) -
 def _make(sitting: Sitting, asked: Asked, request: ExecuteWorkflow) -> WorkflowExecuted:
     """The task of InitializeTask; one that is there already is run as if its id were named."""
     initialize = InitializeTask(task_request=_described(request), workflow=request.workflow)
-    wish = check(sitting, asked, initialize, preferred=request.worker_preferences)
+    origin = origin_of(sitting, asked, preferred=request.worker_preferences)
+    wish = check(sitting, origin, initialize)
     (made,) = create(sitting, [wish])
     if made.duplicate:
         return _run(sitting, asked, request, task_id=made.task_id)

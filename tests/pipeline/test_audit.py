@@ -80,6 +80,19 @@ def test_an_envelope_that_is_too_long_is_not_kept_but_its_length(world: World) -
     assert received.envelope_bytes > 100
 
 
+def test_many_tasks_of_one_command_are_two_rows_with_their_numbers(world: World) -> None:
+    world.publish(template("chain", {"one": Node()}))
+    office = Office(world, world.engine, envelope_bytes_max=500)
+    good = {"namespace": "tests", "name": "chain"}
+    asked = [good] * 90 + [{**good, "name": "nothing"}] * 2
+    office.tick(world.command("InitializeTasks", {"task_requests": asked}))
+    received, sent = office.written()
+    assert (received.envelope, received.outcome) == (None, "success")
+    assert (sent.command_type, sent.correlation_id) == ("TasksInitialized", received.command_id)
+    assert sent.envelope_bytes > 500
+    assert sent.envelope["payload"]["data"] == {"created": 90, "duplicates": 0, "refused": 2}
+
+
 def test_beats_are_counted_by_minute_and_session(office: Office) -> None:
     worker = office.world.worker()
     for _ in range(3):

@@ -90,3 +90,5 @@ def commands_of_all_kinds() -> Iterator[tuple[str, object, str]]:
     task = {"namespace": "tests", "name": "tripling", "version": "1.0.0"}
     yield "InitializeTask", {"task_request": {**task, "context": []}}, "invalid"
     yield "InitializeTask", {"task_request": {**task, "name": "'; --"}}, "not_found"
+    yield "InitializeTasks", {"task_requests": {}}, "invalid"
+    yield "InitializeTasks", {"task_requests": [task] * 1_001}, "invalid"

@@ -66,6 +66,13 @@ def test_the_urgent_command_that_came_last_is_taken_first() -> None:
     assert len(mailbox) == 91
 
 
+def test_of_large_commands_fewer_are_taken_at_once_but_always_one() -> None:
+    lines = Lines(bytes_max=100)
+    for number, size in enumerate((500, 60, 60, 60)):
+        lines.put(ReceivedCommand((), bytes([number]) * size), Urgency.NORMAL)
+    assert [len(lines.take(10)) for _ in range(3)] == [1, 2, 1]
+
+
 def test_words_stand_for_numbers_and_numbers_for_lines() -> None:
     assert [urgency(priority_number(word)) for word in ("low", "normal", "high", "urgent")] == [
         Urgency.LOW,
