@@ -33,7 +33,7 @@ def one_by_one(system: System, chains: int) -> list[float]:
     """Milliseconds from request to completion as the daemon recorded them, one chain at a time."""
     before = newest(system)
     for number in range(chains):
-        submitting.submit(system, [submitting.request("chain4", number)])
+        submitting.submit(system, "chain4", [number])
         system.wait_until(CHAINS_OVER)
     return latencies(system, "chain4", after=before)
 

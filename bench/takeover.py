@@ -19,7 +19,7 @@ import click
 import orjson
 
 from bench.system import running
-from tasker_zmq.cli.benchmark.submitting import request, submit
+from tasker_zmq.cli.benchmark.submitting import submit
 from tasker_zmq.cli.benchmark.system import ALL_OVER, System, WorkerSpec
 from tasker_zmq.cli.benchmark.workloads import LOAD
 from tasker_zmq.cli.demonstration.premises import endpoints_in, without_settings
@@ -81,7 +81,7 @@ def take_over(system: System, how: signal.Signals, *, tasks: int, core_id: str) 
     """End a core amid its tasks, and wait until they are complete."""
     with another_core(system, core_id) as (program, there):
         after = system.scalar(LAST)
-        submit(there, (request(WORKFLOW, number) for number in range(tasks)))
+        submit(there, WORKFLOW, range(tasks))
         system.wait_until(BEGUN, core_id=core_id, after=after)
         program.running.send_signal(how)
         ended_at = time.perf_counter()

@@ -44,7 +44,7 @@ class CommandClient:
         self._endpoint = endpoint
         self._clock = SystemClock()
         self._ids = IdMaker(self._clock, system_dice())
-        self._source = Peer(type="cli", id=f"{_login()}@{sockets.gethostname()}")
+        self._source = cli_source()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = _socket(self._context, zmq.DEALER, endpoint, purpose="commands")
 
@@ -201,6 +201,11 @@ def _send(socket: "zmq.Socket[bytes]", frame: bytes, endpoint: str, *, purpose: 
             f"no daemon listens at {endpoint}; start one with `tasker-zmq daemon`, or name "
             f"another with TASKER_ENDPOINTS_{purpose.upper()}"
         ) from None
+
+
+def cli_source() -> Peer:
+    """Who asks: the person at this machine."""
+    return Peer(type="cli", id=f"{_login()}@{sockets.gethostname()}")
 
 
 def _login() -> str:

@@ -10,7 +10,7 @@ import click
 import msgspec
 import orjson
 
-from tasker_zmq.cli import tasks_control
+from tasker_zmq.cli import tasks_control, tasks_many
 from tasker_zmq.cli.choosing import (
     WorkflowName,
     moment,
@@ -56,6 +56,7 @@ def tasks() -> None:
 
 
 tasks_control.add_to(tasks)
+tasks_many.add_to(tasks)
 
 
 @tasks.command()

@@ -1,7 +1,7 @@
 """AsyncTaskerClient: what TaskerClient does, for an event loop."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -10,8 +10,9 @@ import msgspec
 
 from tasker_zmq.client.client import operations_for
 from tasker_zmq.client.link import ANSWER_SECONDS_MAX
+from tasker_zmq.client.many import SomeRefusedError
 from tasker_zmq.client.operations import Operation
-from tasker_zmq.client.options import ListOptions, SubmitOptions
+from tasker_zmq.client.options import ListOptions, SubmitManyOptions, SubmitOptions
 from tasker_zmq.client.views import Task, TaskSummary
 from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.protocol.commands import ListTasks
@@ -56,6 +57,25 @@ class AsyncTaskerClient:
     ) -> "AsyncSubmittedTask":
         made = await _run(self._operations.submit(workflow, context or {}, options))
         return AsyncSubmittedTask(self, made.task_id, duplicate=made.duplicate)
+
+    async def submit_many(
+        self,
+        workflow: str,
+        contexts: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        identities: Iterable[str] | None = None,
+        **options: Unpack[SubmitManyOptions],
+    ) -> "list[AsyncSubmittedTask]":
+        asked = self._operations.submit_many(workflow, contexts, options, identities=identities)
+        found = await _run(asked)
+        made = {
+            place: AsyncSubmittedTask(self, each.task_id, duplicate=each.duplicate)
+            for place, each in sorted(found.made.items())
+        }
+        if found.refused:
+            raise SomeRefusedError(made, found.refused)
+        return list(made.values())
 
     async def get(self, task_id: int) -> Task:
         return await _run(self._operations.get(task_id))

@@ -2,17 +2,17 @@
 
 import os
 import socket
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, Unpack
+from typing import Any, Final, Self, Unpack
 
 import msgspec
 
 from tasker_zmq.client.link import ANSWER_SECONDS_MAX, Link
-from tasker_zmq.client.operations import Operation, Operations
-from tasker_zmq.client.options import ListOptions, SubmitOptions
+from tasker_zmq.client.many import SomeRefusedError
+from tasker_zmq.client.operations import Operations, run
+from tasker_zmq.client.options import ListOptions, SubmitManyOptions, SubmitOptions
 from tasker_zmq.client.views import Task, TaskSummary
 from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.protocol.commands import ListTasks, Peer
@@ -20,8 +20,6 @@ from tasker_zmq.protocol.envelope import RetryPolicy
 
 ENDPOINT_VARIABLE: Final = "TASKER_COMMANDS"
 DEFAULT_ENDPOINT: Final = "tcp://127.0.0.1:5557"
-
-Result = TypeVar("Result")
 
 
 def operations_for(
@@ -79,36 +77,65 @@ class TaskerClient:
         Raises NotFoundError or RefusedError when the daemon will not: an unknown workflow, a
         context that the workflow's schema does not allow.
         """
-        made = _run(self._operations.submit(workflow, context or {}, options))
+        made = run(self._operations.submit(workflow, context or {}, options))
         return SubmittedTask(self, made.task_id, duplicate=made.duplicate)
+
+    def submit_many(
+        self,
+        workflow: str,
+        contexts: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        identities: Iterable[str] | None = None,
+        **options: Unpack[SubmitManyOptions],
+    ) -> "list[SubmittedTask]":
+        """Have a task made and run for each context; the tasks, in the order of the contexts.
+
+        Many times faster than `submit` for each: hundreds go into one command, and a few commands
+        are on their way at once. `contexts` may be as long as you like and is read as it is sent.
+
+        One that is refused stands in no other's way: when all have been asked for,
+        SomeRefusedError has the tasks that were made and the reasons of the others. After an
+        UnreachableError some may have been made: with the same `identities` they are not made
+        twice.
+        """
+        asked = self._operations.submit_many(workflow, contexts, options, identities=identities)
+        found = run(asked)
+        made = {
+            place: SubmittedTask(self, each.task_id, duplicate=each.duplicate)
+            for place, each in sorted(found.made.items())
+        }
+        if found.refused:
+            raise SomeRefusedError(made, found.refused)
+        return list(made.values())
 
     def get(self, task_id: int) -> Task:
         """The task as it stands; NotFoundError if there is none."""
-        return _run(self._operations.get(task_id))
+        return run(self._operations.get(task_id))
 
     def wait(self, task_id: int, *, timeout_seconds: float | None = None) -> Task:
         """The task, once it has ended, well or not; WaitTimeoutError after so many seconds."""
-        return _run(self._operations.wait(task_id, timeout_seconds))
+        return run(self._operations.wait(task_id, timeout_seconds))
 
     def tasks(self, **options: Unpack[ListOptions]) -> tuple[TaskSummary, ...]:
         """Tasks that fit, newest first."""
-        return _run(self._operations.tasks(ListTasks(**options)))
+        return run(self._operations.tasks(ListTasks(**options)))
 
     def cancel(self, task_id: int, *, why: str) -> bool:
         """Start nothing more of it and tell what runs; False if it was cancelled already."""
-        return _run(self._operations.control(TaskAction.CANCEL, task_id, why))
+        return run(self._operations.control(TaskAction.CANCEL, task_id, why))
 
     def pause(self, task_id: int, *, why: str) -> bool:
         """Start nothing more of it until it is resumed; False if it was paused already."""
-        return _run(self._operations.control(TaskAction.PAUSE, task_id, why))
+        return run(self._operations.control(TaskAction.PAUSE, task_id, why))
 
     def resume(self, task_id: int, *, why: str) -> bool:
         """Go on with a paused task; False if it was not paused."""
-        return _run(self._operations.control(TaskAction.RESUME, task_id, why))
+        return run(self._operations.control(TaskAction.RESUME, task_id, why))
 
     def health(self) -> dict[str, Any]:
         """What the daemon says of itself."""
-        return _run(self._operations.health())
+        return run(self._operations.health())
 
     def ask(
         self,
@@ -122,7 +149,7 @@ class TaskerClient:
         asked = self._operations.ask(
             command_type, request, msgspec.Raw, timeout_seconds=timeout_seconds, core_id=core_id
         )
-        return msgspec.json.decode(_run(asked))
+        return msgspec.json.decode(run(asked))
 
 
 @dataclass(frozen=True)
@@ -141,15 +168,3 @@ class SubmittedTask:
 
     def cancel(self, *, why: str) -> bool:
         return self.client.cancel(self.task_id, why=why)
-
-
-def _run(operation: Operation[Result]) -> Result:
-    """Give the operation what it waits for, with this thread."""
-    answer: Any = None
-    while True:
-        try:
-            future: Future[Any] = operation.send(answer)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
-        answer = future.result()

@@ -3,7 +3,7 @@
 `TaskerClient` waits for them with its thread, `AsyncTaskerClient` on its event loop.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from typing import Any, TypeVar
@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from tasker_zmq.client.link import ANSWER_SECONDS_MAX, Link
-from tasker_zmq.client.options import SubmitOptions
+from tasker_zmq.client.many import Outcome, Submission
+from tasker_zmq.client.options import SubmitManyOptions, SubmitOptions
 from tasker_zmq.client.views import Task, TaskSummary
 from tasker_zmq.client.waiting import Waiting
 from tasker_zmq.domain.beginning import ExecutionMode
@@ -19,11 +20,13 @@ from tasker_zmq.domain.control import TaskAction
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.errors import RefusedError
 from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.bulk import ShortRequest
 from tasker_zmq.protocol.commands import NULL, GetTask, HealthCheck, ListTasks
 from tasker_zmq.protocol.control import Controlled, ControlTasks
 from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 
 Result = TypeVar("Result")
+Request = TypeVar("Request", bound=TaskRequest)
 Operation = Generator[Future[Any], Any, Result]
 
 
@@ -64,28 +67,42 @@ class Operations:
     def submit(
         self, workflow: str, context: Mapping[str, Any], options: SubmitOptions
     ) -> Operation[TaskInitialized]:
-        namespace, _, rest = workflow.partition("/")
-        name, _, version = rest.partition("@")
-        if not (namespace and name):
-            raise ValueError(f"wanted a workflow as 'namespace/name', found '{workflow}'")
-        request = TaskRequest(
-            namespace=namespace,
-            name=name,
-            version=version or None,
+        request = msgspec.structs.replace(
+            _request(TaskRequest, workflow, options),
             context=codec.raw(dict(context)),
             identity=options.get("identity"),
-            priority=options.get("priority"),
-            tags=options.get("tags", ()),
-            reason=options.get("reason"),
-            correlation_id=options.get("correlation_id"),
-            scheduled_for=_moment(options.get("scheduled_for")),
-            execution_mode=_mode(options.get("execution_mode")),
         )
-        definition = options.get("definition")
-        workflow_given = NULL if definition is None else codec.raw(dict(definition))
-        asked = InitializeTask(task_request=request, workflow=workflow_given)
+        asked = InitializeTask(task_request=request, workflow=_definition(options))
         worker = options.get("worker")
         return (yield from self.ask("InitializeTask", asked, TaskInitialized, worker=worker))
+
+    def submit_many(
+        self,
+        workflow: str,
+        contexts: Iterable[Mapping[str, Any]],
+        options: SubmitManyOptions,
+        *,
+        identities: Iterable[str] | None,
+    ) -> Operation[Outcome]:
+        request = _request(ShortRequest, workflow, options)
+        requests = (
+            msgspec.structs.replace(request, context=codec.raw(dict(context)), identity=identity)
+            for context, identity in _identified(contexts, identities)
+        )
+        return self.many(requests, workflow=_definition(options), worker=options.get("worker"))
+
+    def many(
+        self,
+        requests: Iterable[ShortRequest],
+        *,
+        workflow: msgspec.Raw = NULL,
+        worker: str | None = None,
+    ) -> Operation[Outcome]:
+        """All of these tasks, in a few commands; `workflow` is a template for all of them."""
+        submission = Submission(
+            self._link, timeout_seconds=self._timeout_seconds, workflow=workflow, worker=worker
+        )
+        return submission.run(requests)
 
     def get(self, task_id: int) -> Operation[Task]:
         request = GetTask(task_id=TaskId(task_id))
@@ -114,6 +131,58 @@ class Operations:
 
     def health(self) -> Operation[dict[str, Any]]:
         return (yield from self.ask("HealthCheck", HealthCheck(), dict[str, Any]))
+
+
+def run(operation: Operation[Result]) -> Result:
+    """Give the operation what it waits for, with this thread."""
+    answer: Any = None
+    while True:
+        try:
+            future: Future[Any] = operation.send(answer)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+        answer = future.result()
+
+
+def _request(
+    kind: type[Request], workflow: str, options: SubmitOptions | SubmitManyOptions
+) -> Request:
+    """What is the same for every task of one call."""
+    namespace, _, rest = workflow.partition("/")
+    name, _, version = rest.partition("@")
+    if not (namespace and name):
+        raise ValueError(f"wanted a workflow as 'namespace/name', found '{workflow}'")
+    return kind(
+        namespace=namespace,
+        name=name,
+        version=version or None,
+        priority=options.get("priority"),
+        tags=options.get("tags", ()),
+        reason=options.get("reason"),
+        correlation_id=options.get("correlation_id"),
+        scheduled_for=_moment(options.get("scheduled_for")),
+        execution_mode=_mode(options.get("execution_mode")),
+    )
+
+
+def _definition(options: SubmitOptions | SubmitManyOptions) -> msgspec.Raw:
+    definition = options.get("definition")
+    return NULL if definition is None else codec.raw(dict(definition))
+
+
+def _identified(
+    contexts: Iterable[Mapping[str, Any]], identities: Iterable[str] | None
+) -> Iterator[tuple[Mapping[str, Any], str | None]]:
+    if identities is None:
+        yield from ((each, None) for each in contexts)
+        return
+    given = iter(identities)
+    for place, context in enumerate(contexts):
+        identity = next(given, None)
+        if identity is None:
+            raise ValueError(f"there is no identity for context [{place}]; wanted one for each")
+        yield context, identity
 
 
 def _moment(at: datetime | None) -> str | None:

@@ -7,14 +7,13 @@ from typing import Any, TypedDict
 from tasker_zmq.domain.beginning import ExecutionMode
 
 
-class SubmitOptions(TypedDict, total=False):
-    """How a task is to be made; two submissions with one `identity` are one task.
+class SubmitManyOptions(TypedDict, total=False):
+    """How tasks are to be made.
 
-    `scheduled_for`: not to begin before, with its zone. `definition`: a task template for this task
-    alone, instead of a published workflow. `worker`: the name of the one that alone may run it.
+    `scheduled_for`: not to begin before, with its zone. `definition`: a task template for this call
+    alone, instead of a published workflow. `worker`: the name of the one that alone may run them.
     """
 
-    identity: str | None
     priority: int | str
     scheduled_for: datetime | None
     execution_mode: ExecutionMode | str | None
@@ -23,6 +22,12 @@ class SubmitOptions(TypedDict, total=False):
     tags: tuple[str, ...]
     reason: str | None
     correlation_id: str | None
+
+
+class SubmitOptions(SubmitManyOptions, total=False):
+    """How one task is to be made; two submissions with one `identity` are one task."""
+
+    identity: str | None
 
 
 class ListOptions(TypedDict, total=False):

@@ -146,3 +146,4 @@ def test_what_the_page_about_the_client_shows_runs(
     ]
     assert said[0] == "complete {'parcel': 'tea', 'reserved': 3, 'charged_cents': 1350}\n"
     assert said[1] == "".join(f"{number} complete\n" for number in range(2, 7))
+    assert said[3] == "100\n"

@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import Connection, text
 
-from tasker_zmq.cli.benchmark.submitting import request, submit
+from tasker_zmq.cli.benchmark.submitting import submit
 from tasker_zmq.cli.benchmark.system import ALL_OVER, SETTLED, System
 from tasker_zmq.cli.output import say
 from tasker_zmq.errors import TaskerError
@@ -67,7 +67,7 @@ def fill(system: System, tasks: int) -> int:
         raise TaskerError("only a fresh database can be filled; this one has tasks")
     started = time.perf_counter()
     pattern = min(tasks, PATTERN_TASKS)
-    submit(system, (request(WORKFLOW, number) for number in range(pattern)))
+    submit(system, WORKFLOW, range(pattern))
     system.wait_until(ALL_OVER)
     system.wait_until(SETTLED)
     copies = max(0, round(tasks / pattern) - 1)

@@ -1,6 +1,7 @@
-"""Submissions: one after the other, or many on their way at once."""
+"""Submissions: many by one command, or one command for each with many of them under way."""
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
@@ -10,9 +11,12 @@ import zmq
 
 from tasker_zmq.cli.benchmark.system import System
 from tasker_zmq.cli.client import CommandClient
+from tasker_zmq.client import many
+from tasker_zmq.client.many import Packed
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.bulk import ShortRequest, TasksInitialized
 from tasker_zmq.protocol.commands import (
     ERROR,
     Command,
@@ -21,19 +25,25 @@ from tasker_zmq.protocol.commands import (
     TemplatesPublished,
 )
 from tasker_zmq.protocol.limits import WireLimits
-from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
+from tasker_zmq.protocol.tasks import InitializeTask
 
 NAMESPACE: Final = "bench"
-UNDER_WAY_MAX: Final = 2_000
+UNDER_WAY_MAX: Final = 2_000  # commands for one task each
 ANSWER_MS_MAX: Final = 60_000
 NOTE: Final = "n" * 460  # a context of about 500 bytes
+
+Asking = Iterator[tuple[str, object]]  # the type of each command, and its data
 
 
 def request(name: str, number: int) -> InitializeTask:
     """One task of a workflow."""
+    return InitializeTask(task_request=_request(name, number))
+
+
+def _request(name: str, number: int) -> ShortRequest:
     order = {"order": {"id": number, "note": NOTE}}
     context = msgspec.Raw(orjson.dumps(order))
-    return InitializeTask(task_request=TaskRequest(namespace=NAMESPACE, name=name, context=context))
+    return ShortRequest(namespace=NAMESPACE, name=name, context=context)
 
 
 def publish(system: System, template: dict[str, Any]) -> None:
@@ -45,9 +55,28 @@ def publish(system: System, template: dict[str, Any]) -> None:
             raise TaskerError(f"{each.full_name}: {'; '.join(each.problems)}")
 
 
-def submit(system: System, requests: Iterable[InitializeTask]) -> int:
-    """Send all, with so many under way at once, and hear every answer; how many there were."""
-    waiting = iter(requests)
+def submit(system: System, name: str, numbers: Iterable[int]) -> None:
+    """A task for each number, hundreds by one command, as `TaskerClient.submit_many` sends them."""
+    packed = many.pack(_request(name, each) for each in numbers)
+    _exchange(system, _in_bulk(packed), under_way_max=many.UNDER_WAY_MAX, check=_all_made)
+
+
+def _in_bulk(packed: Iterator[Packed]) -> Asking:
+    held: deque[Packed] = deque()
+    while taken := many.take(packed, held):
+        yield "InitializeTasks", many.command(taken)
+
+
+def submit_pipelined(system: System, name: str, numbers: Iterable[int]) -> None:
+    """A task for each number by a command of its own, with so many under way at once."""
+    asking = (("InitializeTask", request(name, each)) for each in numbers)
+    _exchange(system, asking, under_way_max=UNDER_WAY_MAX, check=_made)
+
+
+def _exchange(
+    system: System, asking: Asking, *, under_way_max: int, check: Callable[[msgspec.Raw], None]
+) -> None:
+    """Send all, and hear every answer."""
     batch_of_ids = IdMaker(SystemClock(), system_dice()).uuid7()
     sent = answered = 0
     with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
@@ -55,27 +84,31 @@ def submit(system: System, requests: Iterable[InitializeTask]) -> int:
         socket.set(zmq.RCVTIMEO, ANSWER_MS_MAX)
         socket.connect(system.commands)
         while True:
-            for each in islice(waiting, UNDER_WAY_MAX - (sent - answered)):
-                socket.send(_command(each, f"{batch_of_ids}-{sent}"))
+            for kind, payload in islice(asking, under_way_max - (sent - answered)):
+                socket.send(_command(kind, payload, f"{batch_of_ids}-{sent}"))
                 sent += 1
             if answered == sent:
-                return sent
+                return
             system.interruption.check()
-            _check(socket.recv())
+            reply = codec.decode_command(socket.recv(), WireLimits())
+            if reply.payload.type == ERROR:
+                refused = bytes(reply.payload.data).decode()
+                raise TaskerError(f"a submission was refused: {refused}")
+            check(reply.payload.data)
             answered += 1
 
 
-def _command(asked: InitializeTask, command_id: str) -> bytes:
-    return codec.encode(
-        Command(
-            command_type="InitializeTask",
-            command_id=command_id,
-            payload=Payload(type="InitializeTask", data=codec.raw(asked)),
-        )
-    )
+def _command(kind: str, payload: object, command_id: str) -> bytes:
+    asked = Payload(type=kind, data=codec.raw(payload))
+    return codec.encode(Command(command_type=kind, command_id=command_id, payload=asked))
 
 
-def _check(frame: bytes) -> None:
-    reply = codec.decode_command(frame, WireLimits())
-    if reply.payload.type == ERROR:
-        raise TaskerError(f"a submission was refused: {bytes(reply.payload.data).decode()}")
+def _made(_answer: msgspec.Raw) -> None:
+    """What is answered at all was made."""
+
+
+def _all_made(answer: msgspec.Raw) -> None:
+    told = codec.decode_data(answer, TasksInitialized)
+    first = next((each.refused for each in told.tasks if each.refused is not None), None)
+    if first is not None:
+        raise TaskerError(f"{told.refused} submissions were refused, the first: {first.message}")

@@ -5,7 +5,7 @@ finished it. So nothing of the measuring program is in them.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -107,7 +107,7 @@ def _rate(system: System, after: int) -> tuple[float, int]:
 
 
 def _run(system: System, name: str, tasks: int) -> None:
-    submitting.submit(system, (submitting.request(name, each) for each in range(tasks)))
+    submitting.submit(system, name, range(tasks))
     system.wait_until(ALL_OVER)
 
 
@@ -194,29 +194,34 @@ def submission_one_by_one(system: System, scale: Scale) -> Figures:
     return Figures(latency_ms=percentiles(taken), more={"tasks_per_second": round(rate, 1)})
 
 
-def submission_in_bulk(system: System, scale: Scale) -> Figures:
-    """A client with many requests under way; the steps of the tasks take long and wait."""
-    started = time.perf_counter()
-    asked = (submitting.request("nap", each) for each in range(round(2_000 * scale.seconds)))
-    tasks = submitting.submit(system, asked)
-    rate = tasks / (time.perf_counter() - started)
-    return Figures(
-        peak_rss_mib=_peaks(system), more={"tasks": tasks, "tasks_per_second": round(rate, 1)}
-    )
+def submissions(
+    submit: Callable[[System, str, Iterable[int]], None], *, per_second: int
+) -> Callable[[System, Scale], Figures]:
+    """A client with much under way; the steps of the tasks take long and wait."""
+
+    def measure(system: System, scale: Scale) -> Figures:
+        started, tasks = time.perf_counter(), round(per_second * scale.seconds)
+        submit(system, "nap", range(tasks))
+        rate = tasks / (time.perf_counter() - started)
+        return Figures(
+            peak_rss_mib=_peaks(system), more={"tasks": tasks, "tasks_per_second": round(rate, 1)}
+        )
+
+    return measure
 
 
 def mixed(system: System, scale: Scale) -> Figures:
     """Chains one at a time beside steps that take a second and keep half of the places busy."""
     naps = round(scale.seconds * scale.workers * scale.concurrency / 2)
     before = newest(system)
-    submitting.submit(system, (submitting.request("nap", each) for each in range(naps)))
+    submitting.submit(system, "nap", range(naps))
     over = (
         "SELECT NOT EXISTS (SELECT 1 FROM tasker_tasks t JOIN tasker_named_tasks n "
         "USING (named_task_id) WHERE n.name = 'chain4' AND t.completed_at IS NULL)"
     )
     until, number = time.perf_counter() + scale.seconds, 0
     while time.perf_counter() < until or number < TASKS_MIN:
-        submitting.submit(system, [submitting.request("chain4", number)])
+        submitting.submit(system, "chain4", [number])
         system.wait_until(over)
         number += 1
     return Figures(
@@ -261,7 +266,7 @@ def backlog(system: System, scale: Scale) -> Figures:
     template["steps"] = [{**each, "handler": {"callable": load.SLOW}} for each in template["steps"]]
     submitting.publish(system, template)
     tasks = BACKLOG_STEPS // BACKLOG_WIDTH
-    submitting.submit(system, (submitting.request("backlog", each) for each in range(tasks)))
+    submitting.submit(system, "backlog", range(tasks))
     system.rest(min(5.0, scale.seconds))
     return Figures(
         peak_rss_mib=_peaks(system),
@@ -310,8 +315,14 @@ WORKLOADS: Final[Mapping[str, Workload]] = {
         ),
         Workload(
             name="submit-bulk",
-            summary="submissions, 2,000 under way at once",
-            measure=submission_in_bulk,
+            summary="submissions, hundreds by one command",
+            measure=submissions(submitting.submit, per_second=8_000),
+            slow_workers=True,
+        ),
+        Workload(
+            name="submit-pipelined",
+            summary="submissions, a command for each, 2,000 under way at once",
+            measure=submissions(submitting.submit_pipelined, per_second=2_000),
             slow_workers=True,
         ),
         Workload(
