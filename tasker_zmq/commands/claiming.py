@@ -1,12 +1,14 @@
 """Ready tasks: asked for, claimed, given up, looked for now; what cores else do by themselves."""
 
 from datetime import timedelta
+from functools import partial
 
 from tasker_zmq.commands import envelope
 from tasker_zmq.commands.context import Observing, Sitting
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.pipeline import discover
+from tasker_zmq.pipeline.resting import stay_awake
 from tasker_zmq.protocol.claims import (
     LEAVE_SECONDS_MAX,
     TASKS_MAX,
@@ -78,6 +80,7 @@ def release_mutex(sitting: Sitting, asked: Asked, request: ReleaseMutex) -> Mute
     if found.released:
         sitting.turn.contents.drop(found.released)
         notify(sitting.connection, CORES_CHANNEL, core_id)
+        sitting.changes.then(partial(stay_awake, sitting.desk.state, release.until))
     known = {*found.released, *found.in_flight}
     return MutexReleased(
         core_id=core_id,

@@ -6,7 +6,6 @@ the log, and is kept with the submission in tasker_submissions.
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 import orjson
@@ -30,18 +29,15 @@ logger = logging.getLogger(__name__)
 
 
 def take_submissions(sitting: Sitting) -> None:
-    """Make tasks of what is due, all in one statement, and note when to look again."""
+    """Make tasks of what is due, all in one statement, and note when the next one is."""
     state, now = sitting.desk.state, sitting.now
-    again_at = now + timedelta(seconds=sitting.desk.tuning.sweep_seconds)
+    again_at = None
     if not state.draining:
         taken = store.take(sitting.connection, now=now, at_most=TAKEN_MAX)
         if taken:
             _settle(sitting, taken)
-        if len(taken) == TAKEN_MAX:
-            again_at = now  # there are more
-        else:
-            upcoming = store.next_due(sitting.connection, now=now)
-            again_at = min(again_at, upcoming or again_at)
+        there_are_more = len(taken) == TAKEN_MAX
+        again_at = now if there_are_more else store.next_due(sitting.connection, now=now)
     sitting.changes.then(lambda: state.look_for_submissions(again_at))
 
 

@@ -270,31 +270,32 @@ def heartbeat(sitting: Sitting, asked: Asked, request: WorkerHeartbeat) -> Heart
             hint="register again",
         )
     load, now = max(0, min(request.current_load, 1 << 30)), sitting.now
+    interval = sitting.desk.tuning.heartbeat_interval_seconds
     whole = whole_credit(session.concurrency, sitting.desk.tuning.credit_factor)
     granted = granted_credit(whole, request.credit)
 
     def note() -> None:
-        if session.granted != granted:
+        regranted = session.granted != granted
+        if regranted:
             session.grant(granted, whole=whole)
-            state.next_beats_at = now  # the row says so before it is used
         session.last_heard_at = now
         if session.suspect:
             session.suspect, state.quiet_until = False, None
         session.doubted_at = None
         session.load = load
         session.route = asked.route
-        state.beats[session.session_id] = store.Beat(load, now, session.credit)
+        heard = store.Beat(load, now, session.credit)
+        state.beats.note(session, heard, interval_seconds=interval, at_once=regranted)
 
     if granted < session.credit:
         sitting.turn.barred.add(session.session_id)  # what this tick sent would go beyond it
     sitting.turn.heard.add(session.session_id)
     delivery.hear(sitting.turn, session, [each.batch_id for each in request.in_hand])
     sitting.changes.then(note)
-    beat = sitting.desk.tuning.heartbeat_interval_seconds
     return HeartbeatReceived(
         core_id=state.core_id,
         epoch=state.epoch,
-        next_heartbeat_expected_at=(now + timedelta(seconds=beat)).isoformat(),
+        next_heartbeat_expected_at=(now + timedelta(seconds=interval)).isoformat(),
         subscribed=session.subscribed,
         cores=state.cores,
     )

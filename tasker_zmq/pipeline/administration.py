@@ -4,7 +4,7 @@ A core is told by NOTIFY; what it did not hear it finds when it looks by itself.
 """
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from tasker_zmq.domain.administration import Administration, WorkerMode
 from tasker_zmq.domain.ids import SessionId
@@ -33,16 +33,9 @@ def obey(turn: Turn, inbox: Sequence[Received]) -> list[SessionId]:
 
 
 def may_have_changed(turn: Turn, inbox: Sequence[Received]) -> bool:
-    """Whether rows about workers are to be read: it was decided here, told, or not for long."""
+    """Whether rows about workers are to be read: it was decided here, told, or is time to."""
     told = any(isinstance(each, WorkersManaged) for each in inbox)
-    return bool(turn.managed) or told or _due(turn)
-
-
-def _due(turn: Turn) -> bool:
-    """Whether it is time to look without having been told."""
-    looked_at = turn.state.administered_at
-    pause = timedelta(seconds=turn.tuning.sweep_seconds)
-    return looked_at is None or turn.now - looked_at >= pause
+    return bool(turn.managed) or told or turn.sweep_due or turn.state.administered_at is None
 
 
 def _take(state: CoreState, decided: Administration, now: datetime) -> None:

@@ -8,9 +8,9 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import BatchId, SessionId, TaskId
+from tasker_zmq.domain.ids import BatchId, CoreId, SessionId, TaskId
 from tasker_zmq.domain.states import OPEN_BATCH_STATES
-from tasker_zmq.pipeline import advance
+from tasker_zmq.pipeline import advance, resting
 from tasker_zmq.pipeline.state import CoreState, Sent, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn
@@ -203,19 +203,10 @@ def _succeed_the_dead(turn: Turn) -> bool:
 
 
 def sweep(turn: Turn) -> list[Entry]:
-    """Claim what nobody living owns, when it is time; read one page of viable steps, if wanted."""
+    """Look for what nobody told of, when it is time; read one page of viable steps, if wanted."""
     state, tuning = turn.state, turn.tuning
-    if turn.sweep_due or state.next_sweep_at is None or turn.now >= state.next_sweep_at:
-        again_at = turn.now
-        cores = worker_store.living(turn.connection, now=turn.now)
-        turn.changes.then(lambda: _note_cores(state, cores))
-        if _was_away_lately(turn) or not _succeed_the_dead(turn):
-            again_at += timedelta(seconds=tuning.sweep_seconds)
-            ends = [each.lease_expires_at for each in cores if each.core_id != state.core_id]
-            again_at = min([again_at, *ends])
-            if ends:
-                _sweep_beside_others(turn)
-        turn.changes.then(lambda: _swept(state, again_at))
+    resting.end_rest(turn)
+    _look_around(turn)
     cursor = state.sweep_cursor
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []
@@ -235,8 +226,37 @@ def sweep(turn: Turn) -> list[Entry]:
     return advance.entries(turn, page.ready)
 
 
-def _note_cores(state: CoreState, cores: Sequence[LivingCore]) -> None:
-    state.cores = _addresses(cores)
+def _look_around(turn: Turn) -> None:
+    """When it is time, or somebody's lease is over: who lives, and what nobody living owns."""
+    state, now = turn.state, turn.now
+    over = any(lease <= now for lease in state.neighbours.values())
+    if not (over or turn.sweep_due):
+        return
+    cores = worker_store.living(turn.connection, now=now)
+    others = {each.core_id: each.lease_expires_at for each in cores}
+    others.pop(state.core_id, None)
+    turn.changes.then(lambda: _note_cores(state, _addresses(cores), others))
+    if turn.sweep_due or state.neighbours.keys() - others.keys():
+        again_at = _look_for_work(turn, beside_others=bool(others))
+        turn.changes.then(lambda: _swept(state, again_at))
+
+
+def _look_for_work(turn: Turn, *, beside_others: bool) -> datetime:
+    """Claim what nobody living owns; when to look again."""
+    away = _was_away_lately(turn)
+    if not away and _succeed_the_dead(turn):
+        return turn.now
+    if beside_others:
+        _sweep_beside_others(turn)
+    if away:
+        return turn.now + timedelta(seconds=turn.tuning.sweep_seconds)
+    return resting.rest(turn, FULL_SWEEP_EVERY if beside_others else None)
+
+
+def _note_cores(
+    state: CoreState, cores: tuple[CoreAddress, ...], others: dict[CoreId, datetime]
+) -> None:
+    state.cores, state.neighbours = cores, others
 
 
 def _addresses(cores: Sequence[LivingCore]) -> tuple[CoreAddress, ...]:

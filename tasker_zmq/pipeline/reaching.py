@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final
 
 from tasker_zmq.pipeline.reached import Mark, is_reachable
+from tasker_zmq.pipeline.resting import horizon
 from tasker_zmq.pipeline.state import Session
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.store import reachability as store
@@ -38,7 +39,8 @@ def note_gone(turn: Turn, session: Session, *, silent: bool) -> None:
 def write(turn: Turn) -> None:
     """Write who is reached and who is not, when it is time: no statement in most ticks."""
     reached, now = turn.state.reached, turn.now
-    verify = reached.verified_at is None or now - reached.verified_at >= VERIFIED_EVERY
+    until = horizon(turn.state, turn.tuning, now)
+    verify = reached.verified_at is None or until - reached.verified_at >= VERIFIED_EVERY
     if not verify and (reached.due_at is None or now < reached.due_at):
         return
     marks = dict(reached.marks)

@@ -23,6 +23,7 @@ from tasker_zmq.domain.ids import (
     StepId,
 )
 from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
+from tasker_zmq.pipeline.beats import Beats
 from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.contents import Contents
 from tasker_zmq.pipeline.inbox import Letter
@@ -83,6 +84,7 @@ class Session:
     holding: dict[StepId, BatchId] = field(default_factory=dict)
     sent: dict[BatchId, Sent] = field(default_factory=dict)
     load: int = 0
+    beat: Beat | None = None  # as its row has it
     last_turn: int = 0  # in which it was chosen last, of the core's turns
     granted: int | None = None  # the credit that it may shrink to, as steps end
     elsewhere: int = 0  # steps that its worker may hold of other cores
@@ -209,16 +211,18 @@ class CoreState:
     published: dict[BatchId, datetime] = field(default_factory=dict)
     next_retry_at: datetime | None = None
     next_sweep_at: datetime | None = None
+    quiet_sweeps: int = 0  # in a row, in each of which nothing was under way
+    awake_until: datetime | None = None  # till then no rest is taken
     full_sweep_at: datetime | None = None  # while other cores live: they may have made steps ready
     back_at: datetime | None = None  # when its last long absence was over
-    submissions_at: datetime | None = None  # when to look for tasks that SQL asked for; None: now
-    scheduled_at: datetime | None = None  # when to look for tasks whose time has come; None: now
+    submissions_at: datetime | None = None  # when the next one is due that is known of
+    scheduled_at: datetime | None = None  # when the next task's time comes that is known of
     sweep_cursor: tuple[int, int] | None = None
     next_page_at: datetime | None = None  # of a sweep that found memory full
-    beats: dict[SessionId, Beat] = field(default_factory=dict)
+    beats: Beats = field(default_factory=Beats)
     reached: Reached = field(default_factory=Reached)
     cores: tuple[CoreAddress, ...] = ()  # that live, this one among them
-    next_beats_at: datetime | None = None
+    neighbours: dict[CoreId, datetime] = field(default_factory=dict)  # the others' leases
     lease_renewed_at: datetime | None = None
     partitions_made_at: datetime | None = None
     administered_at: datetime | None = None  # when it was last looked up what people decided
@@ -268,7 +272,7 @@ class CoreState:
         """Send nothing new, take no new tasks; from any thread."""
         self.draining = True
 
-    def look_for_submissions(self, at: datetime) -> None:
+    def look_for_submissions(self, at: datetime | None) -> None:
         self.submissions_at = at
 
     def set_next_retry(self, at: datetime | None) -> None:

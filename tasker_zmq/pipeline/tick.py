@@ -24,20 +24,18 @@ from tasker_zmq.pipeline import (
     reconcile,
     recover,
     reporting,
+    resting,
     scheduled,
 )
 from tasker_zmq.pipeline.apply import Applying, Findings
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
 from tasker_zmq.pipeline.inbox import (
-    CoreEnded,
-    CoreStarted,
     Letter,
     Outbox,
     Received,
     ReceivedCommand,
     ReceivedResult,
-    SubmissionsNotified,
     SubscriptionSeen,
 )
 from tasker_zmq.pipeline.requests import Loaded
@@ -115,6 +113,7 @@ class Tick:
 
     def run(self, connection: Connection, inbox: Sequence[Received], now: datetime) -> Ticked:
         """Deal with `inbox` and with whatever is due at `now`, inside the caller's transaction."""
+        sweep_due = resting.sweep_due(self._state, self._tuning, inbox, now=now)
         turn = Turn(
             connection=connection,
             state=self._state,
@@ -123,15 +122,11 @@ class Tick:
             chance=self._chance,
             make_uuid=self._make_uuid,
             contents=ContentsOfTurn(self._state.contents),
-            submissions_due=self._submissions_due(inbox, now),
-            sweep_due=any(isinstance(each, CoreEnded | CoreStarted) for each in inbox),
+            submissions_due=sweep_due or resting.submissions_due(self._state, inbox, now=now),
+            sweep_due=sweep_due,
         )
         turn.changes.then(turn.contents.keep)
         return _Pass(turn).run(inbox, self._answer)
-
-    def _submissions_due(self, inbox: Sequence[Received], now: datetime) -> bool:
-        at = self._state.submissions_at
-        return at is None or at <= now or any(isinstance(e, SubmissionsNotified) for e in inbox)
 
 
 class _Pass:

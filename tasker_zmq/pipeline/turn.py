@@ -35,7 +35,7 @@ class Turn:
     make_uuid: UuidMaker
     contents: ContentsOfTurn
     submissions_due: bool = False
-    sweep_due: bool = False  # another core has begun, or given up its work
+    sweep_due: bool = False  # it is time to look for what nobody told of
     changes: Changes = field(default_factory=Changes)
     settled: set[StepId] = field(default_factory=set)  # late successes: not to be sent again
     gone: set[SessionId] = field(default_factory=set)  # sessions that this very tick ends

@@ -10,6 +10,7 @@ from tasker_zmq.pipeline import reaching
 from tasker_zmq.pipeline.delivery import ping
 from tasker_zmq.pipeline.inbox import Letter, SubscriptionSeen
 from tasker_zmq.pipeline.recover import next_silence
+from tasker_zmq.pipeline.resting import horizon, lease_due, next_lease
 from tasker_zmq.pipeline.roster import Able
 from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
@@ -125,27 +126,13 @@ def _mark_published(turn: Turn) -> None:
 
 
 def _write_beats(turn: Turn) -> None:
-    state = turn.state
-    if not state.beats or (state.next_beats_at is not None and turn.now < state.next_beats_at):
+    beats = turn.state.beats
+    if beats.due_at is None or beats.due_at > horizon(turn.state, turn.tuning, turn.now):
         return
-    beats = dict(state.beats)
-    again_at = turn.now + timedelta(seconds=turn.tuning.heartbeat_interval_seconds)
-    worker_store.beat(turn.connection, beats)
-    turn.changes.then(lambda: _beats_written(state, beats, turn.now, again_at=again_at))
-
-
-def _beats_written(
-    state: CoreState,
-    beats: dict[SessionId, worker_store.Beat],
-    now: datetime,
-    *,
-    again_at: datetime,
-) -> None:
-    for session_id, beat in beats.items():
-        if state.beats.get(session_id) == beat:
-            del state.beats[session_id]
-    if state.next_beats_at != now:  # else one that came in this very tick is wanted at once
-        state.next_beats_at = again_at
+    chosen = beats.chosen(turn.now)
+    worker_store.beat(turn.connection, chosen)
+    interval = turn.tuning.heartbeat_interval_seconds
+    turn.changes.then(lambda: beats.keep(chosen, turn.now, interval_seconds=interval))
 
 
 def _write_suspects(turn: Turn) -> None:
@@ -159,13 +146,12 @@ def _write_suspects(turn: Turn) -> None:
 
 def _suspected(sessions: Iterable[Session]) -> None:
     for session in sessions:
-        session.suspect = True
+        session.suspect, session.beat = True, None  # what it says next is new
 
 
 def _renew_lease(turn: Turn) -> None:
     state, lease_seconds = turn.state, turn.tuning.core_lease_seconds
-    renewed = state.lease_renewed_at
-    if renewed is not None and turn.now - renewed < timedelta(seconds=lease_seconds / 3):
+    if not lease_due(state, turn.tuning, turn.now):
         return
     kept = worker_store.renew_core(
         turn.connection, state.core_id, state.epoch, now=turn.now, lease_seconds=lease_seconds
@@ -193,17 +179,17 @@ def next_due(state: CoreState, tuning: Tuning, now: datetime) -> datetime:
         now if _may_send(state, now) else None,
         state.breakers.next_try(now) if state.viable else None,
         state.next_sweep_at,
-        state.submissions_at,
-        state.scheduled_at,
-        _next_lease(state, tuning),
+        min(state.neighbours.values(), default=None),
+        None if state.draining else state.submissions_at,
+        None if state.draining else state.scheduled_at,
+        next_lease(state, tuning),
         state.quiet_until or next_silence(state, tuning),
         state.reached.due_at,
+        state.beats.due_at,
     ]
     moments += [each.due_at for each in state.pings]
     if state.published:
         moments.append(min(state.published.values()) + PUBLISHED_AFTER)
-    if state.beats:
-        moments.append(state.next_beats_at or now)
     return min(moment for moment in moments if moment is not None)
 
 
@@ -229,9 +215,3 @@ def _may_send(state: CoreState, now: datetime) -> bool:
 def _is_barred(state: CoreState, able: Able, session: Session, *, now: datetime) -> bool:
     pair = Pair(session.worker_name, able.handler_class)
     return state.breakers.bars(pair, now, under_way=state.deadlines)
-
-
-def _next_lease(state: CoreState, tuning: Tuning) -> datetime | None:
-    if state.lease_renewed_at is None:
-        return None
-    return state.lease_renewed_at + timedelta(seconds=tuning.core_lease_seconds / 3)

@@ -285,6 +285,7 @@ def test_steps_of_a_core_that_died_wait_for_the_sweep_and_say_so(
     step_ids = submitted(other)
     world.clock.advance(other.tuning.core_lease_seconds + 1)
     world.state.next_sweep_at = world.clock.now() + timedelta(hours=1)
+    world.state.neighbours.clear()
     workers = crew(world, "anna")
     opened(world, workers)
     said = reasons(sent(world, step_ids[:1]))[step_ids[0]]
