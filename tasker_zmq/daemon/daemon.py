@@ -27,6 +27,7 @@ from tasker_zmq.daemon.readers import Readers, View
 from tasker_zmq.daemon.scribe import Audit
 from tasker_zmq.daemon.starting import LEASE_WAIT_STEP_SECONDS, await_database
 from tasker_zmq.daemon.tuning import limits_of, sockets_of, tuning_of
+from tasker_zmq.daemon.wakeup import Wakeup
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.errors import TaskerError, UnreachableError
 from tasker_zmq.pipeline import discover
@@ -48,7 +49,8 @@ from tasker_zmq.transport.sockets import DaemonSockets
 logger = logging.getLogger(__name__)
 
 STALL_SECONDS = 30.0
-LOOK_AGAIN_SECONDS = 0.05
+LOOK_AGAIN_SECONDS = 0.05  # while it drains
+THREADS_SECONDS = 0.5  # how often it is looked whether all threads still run
 
 
 class Daemon:
@@ -77,6 +79,7 @@ class Daemon:
             send=self._send_letter,
         )
         self._stack = ExitStack()
+        self._wakeup = self._stack.enter_context(Wakeup())
         self._stop_asked = False
         self._snapshot: dict[str, Any] = {"status": "starting", "core_id": settings.core_id}
         self._last_tick_at: datetime | None = None
@@ -354,12 +357,13 @@ class Daemon:
         if state is not None:
             state.draining = True  # the next tick sends nothing new
         self._stop_asked = True
+        self._wakeup.wake()
 
     def run(self) -> None:
         """Serve until `stop`, then drain; raises what ended a thread."""
         while not self._stop_asked:
             self._check_threads()
-            time.sleep(LOOK_AGAIN_SECONDS)
+            self._wakeup.wait(THREADS_SECONDS)
         self._drain()
 
     def _check_threads(self) -> None:

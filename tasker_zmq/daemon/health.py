@@ -8,9 +8,9 @@ from typing import Any
 import orjson
 import zmq
 
+from tasker_zmq.daemon.wakeup import Wakeup
 from tasker_zmq.transport.endpoints import EndpointLock, bind
 
-POLL_MS = 200
 REQUEST_BYTES_MAX = 64 << 10
 ROUTE_FRAMES_MAX = 2  # identity and an empty delimiter
 
@@ -36,15 +36,16 @@ class HealthThread(threading.Thread):
             self._socket.close(linger=0)
             self._lock.release()
             raise
+        self._wakeup = Wakeup()
         self._stopping = threading.Event()
 
     def run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._wakeup, zmq.POLLIN)
         while not self._stopping.is_set():
-            if not poller.poll(POLL_MS):
-                continue
-            self._answer(self._socket.recv_multipart())
+            if self._socket in dict(poller.poll()):
+                self._answer(self._socket.recv_multipart())
 
     def _answer(self, frames: list[bytes]) -> None:
         """Reply over the frames before the request: who asked and, from a REQ, an empty one."""
@@ -55,7 +56,9 @@ class HealthThread(threading.Thread):
 
     def stop(self) -> None:
         self._stopping.set()
+        self._wakeup.wake()
         if self.is_alive():
             self.join()
+        self._wakeup.close()
         self._socket.close(linger=0)
         self._lock.release()

@@ -7,6 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection, Engine
 
+from tasker_zmq.daemon.wakeup import Wakeup
 from tasker_zmq.domain.ids import CoreId
 from tasker_zmq.pipeline import neighbours
 from tasker_zmq.pipeline.inbox import (
@@ -22,7 +23,7 @@ from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
 
-LOOK_UP_SECONDS = 0.5  # from waiting, to see whether to stop
+WAIT_SECONDS: Final = 60.0  # then it looks whether the connection still is one
 AGAIN_SECONDS = 2.0
 CHANNELS: Final = (
     submissions.CHANNEL,
@@ -51,27 +52,31 @@ class Listener(threading.Thread):
         self._core_id = core_id
         self._put = put
         self._stopping = threading.Event()
+        self._wakeup: Wakeup | None = None  # while it runs
 
     def stop(self) -> None:
         self._stopping.set()
+        if self._wakeup is not None:
+            self._wakeup.wake()
         if self.is_alive():
             self.join()
 
     def run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                with self._database.connect() as connection:
-                    self._listen(connection)
-            except Exception as error:  # noqa: BLE001 - without it work is found more slowly
-                log(logger, logging.DEBUG, Event.DATABASE_AWAY, error=repr(error)[:300])
-                self._stopping.wait(AGAIN_SECONDS)
+        with Wakeup() as self._wakeup:
+            while not self._stopping.is_set():
+                try:
+                    with self._database.connect() as connection:
+                        self._listen(connection, self._wakeup)
+                except Exception as error:  # noqa: BLE001 - without it work is found more slowly
+                    log(logger, logging.DEBUG, Event.DATABASE_AWAY, error=repr(error)[:300])
+                    self._stopping.wait(AGAIN_SECONDS)
 
-    def _listen(self, connection: Connection) -> None:
+    def _listen(self, connection: Connection, wakeup: Wakeup) -> None:
         listen(connection, CHANNELS)
         for missed in MISSED:
             self._put(missed)
         while not self._stopping.is_set():
-            for event in self._understood(wait(connection, LOOK_UP_SECONDS)):
+            for event in self._understood(wait(connection, WAIT_SECONDS, woken=wakeup.fileno())):
                 self._put(event)
 
     def _understood(self, heard: Iterable[tuple[str, str]]) -> Iterator[Received]:

@@ -1,5 +1,6 @@
 """NOTIFY, and LISTEN on a connection that does nothing else."""
 
+import select as sockets
 from collections.abc import Iterable
 from typing import Any, cast
 
@@ -19,9 +20,23 @@ def listen(connection: Connection, channels: Iterable[str]) -> None:
         connection.exec_driver_sql(f"LISTEN {channel}")
 
 
-def wait(connection: Connection, timeout_seconds: float) -> list[tuple[str, str]]:
-    """What was heard, as channel and payload; raises psycopg's errors when the link is gone."""
-    heard = _driver(connection).notifies(timeout=timeout_seconds, stop_after=1)
+def wait(
+    connection: Connection, timeout_seconds: float, *, woken: int | None = None
+) -> list[tuple[str, str]]:
+    """What was heard, as channel and payload; raises psycopg's errors when the link is gone.
+
+    It ends early when `woken`, a file descriptor, can be read. The driver's own wait looks up ten
+    times a second; this one sleeps.
+    """
+    driver = _driver(connection)
+    heard = list(driver.notifies(timeout=0, stop_after=1))
+    if not heard:
+        waiting = sockets.poll()
+        waiting.register(driver.fileno(), sockets.POLLIN)
+        if woken is not None:
+            waiting.register(woken, sockets.POLLIN)
+        waiting.poll(timeout_seconds * 1_000)
+        heard = list(driver.notifies(timeout=0, stop_after=1))
     return [(each.channel, each.payload) for each in heard]
 
 

@@ -2,6 +2,7 @@
 
 from sqlalchemy import Engine, text
 
+from tasker_zmq.daemon.wakeup import Wakeup
 from tasker_zmq.store.notifications import listen, notify, wait
 
 
@@ -23,3 +24,10 @@ def test_whoever_connects_after_a_listener_has_transactions(shared: Engine) -> N
         connection.rollback()
         found = connection.execute(text("SELECT to_regclass('left_behind')")).scalar_one()
     assert found is None
+
+
+def test_a_wait_ends_when_its_thread_is_woken(shared: Engine) -> None:
+    with Wakeup() as wakeup, shared.connect() as listening:
+        listen(listening, ["tests"])
+        wakeup.wake()
+        assert wait(listening, 600, woken=wakeup.fileno()) == []
