@@ -37,7 +37,7 @@ Read = tuple[Route, Asked]
 def read(received: ReceivedCommand, limits: WireLimits, *, by: Answerer) -> Read | Letter:
     """A command with its route; or, for what cannot be carried out, the letter that says so."""
     try:
-        command = codec.decode_command(received.body, limits)
+        command = received.command or codec.decode_command(received.body, limits)
     except ProtocolError as error:
         refused = CommandRefusedError(error.reason, f"this is no command: {error.detail}")
         return refuse(received.route, None, refused, by=by)

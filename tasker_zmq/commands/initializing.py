@@ -1,11 +1,13 @@
 """Requests for tasks: contexts checked against their schemas, tasks created by the set."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
+from typing import NamedTuple
 
+import msgspec
 import orjson
 
 from tasker_zmq.commands import envelope, inline, routing
@@ -15,7 +17,7 @@ from tasker_zmq.commands.fitting import check_fit
 from tasker_zmq.commands.moments import moment
 from tasker_zmq.commands.replies import Asked, CommandRefusedError
 from tasker_zmq.commands.routing import Target
-from tasker_zmq.domain.beginning import Beginning, beginning
+from tasker_zmq.domain.beginning import Beginning, ExecutionMode, beginning
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.pipeline.scheduled import look_no_later
@@ -23,7 +25,6 @@ from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.envelope import WorkerRouting
 from tasker_zmq.protocol.tasks import (
     GraphEdge,
-    InitializeTask,
     TaskInitialized,
     TaskRequest,
     WorkflowGraph,
@@ -39,21 +40,20 @@ IDENTITY_LENGTH_MAX = 500  # an index entry holds no more than 2,704 bytes
 NO_TAGS = "[]"
 
 Named = tuple[str | None, str | None, str | None]  # namespace, name, version
+Urged = tuple[ExecutionMode | None, int | str | None]  # and its priority
 
 
-@dataclass(frozen=True)
-class Wish:
+class Wish(NamedTuple):
     """A task that may be made; `identity` tells whether it was made before."""
 
     asked: Asked
     definition: Definition
     identity: str
     task: NewTask
-    target: Target | None = None  # the worker that alone is to run it
+    target: Target | None  # the worker that alone is to run it
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """What became of a wish; `duplicate`: the task was there already."""
 
     wish: Wish
@@ -61,16 +61,19 @@ class Made:
     duplicate: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Origin:
     """A command that asks for tasks, and what is the same for all of them: found once."""
 
     asked: Asked
+    workflow: msgspec.Raw
     initiator: str | None
     priority: int
-    preferred: WorkerRouting | None = None
+    preferred: WorkerRouting | None
+    task_ids: Iterator[int]  # one for each request
     targets: dict[str, Target | None] = field(default_factory=dict)  # by namespace
     definitions: dict[Named, Definition | CommandRefusedError] = field(default_factory=dict)
+    beginnings: dict[Urged, Beginning] = field(default_factory=dict)  # of those for any time
 
     def target(self, sitting: Sitting, namespace: str) -> Target | None:
         """The worker that alone is to run its tasks, if it names one."""
@@ -80,17 +83,16 @@ class Origin:
             )
         return self.targets[namespace]
 
-    def definition(self, sitting: Sitting, command: InitializeTask) -> Definition:
+    def definition(self, sitting: Sitting, request: TaskRequest) -> Definition:
         """What a request names, or the workflow that came along; raises CommandRefusedError."""
-        request = command.task_request
         key = (request.namespace, request.name, request.version)
         found = self.definitions.get(key)
         if found is None:
             try:
                 found = (
                     find(sitting, request)
-                    if command.workflow == NULL
-                    else inline.define(sitting, command.workflow, request)
+                    if self.workflow == NULL
+                    else inline.define(sitting, self.workflow, request)
                 )
             except CommandRefusedError as error:
                 found = error
@@ -99,38 +101,55 @@ class Origin:
             raise found.with_traceback(None)
         return found
 
+    def beginning(self, sitting: Sitting, request: TaskRequest) -> Beginning:
+        """When its task may begin, and where it stands in line; raises CommandRefusedError."""
+        if request.scheduled_for is not None:
+            return _beginning(sitting, request, default=self.priority)
+        key = (request.execution_mode, request.priority)
+        found = self.beginnings.get(key)
+        if found is None:
+            found = self.beginnings[key] = _beginning(sitting, request, default=self.priority)
+        return found
 
-def origin_of(sitting: Sitting, asked: Asked, *, preferred: WorkerRouting | None = None) -> Origin:
-    """A command of which tasks may be made; raises CommandRefusedError."""
-    if sitting.desk.state.draining:
+
+def origin_of(
+    sitting: Sitting,
+    asked: Asked,
+    *,
+    workflow: msgspec.Raw,
+    tasks: int = 1,
+    preferred: WorkerRouting | None = None,
+) -> Origin:
+    """A command of which so many tasks may be made; raises CommandRefusedError."""
+    state = sitting.desk.state
+    if state.draining:
         raise CommandRefusedError(
             "busy", "this daemon is stopping", hint="ask again once a daemon is up"
         )
     return Origin(
-        asked,
+        asked=asked,
+        workflow=workflow,
         initiator=envelope.initiator(asked),
         priority=envelope.given_priority(asked.command) or 0,
         preferred=preferred,
+        task_ids=iter(state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=tasks)),
     )
 
 
 def check(
-    sitting: Sitting, origin: Origin, command: InitializeTask, *, number: int | None = None
+    sitting: Sitting, origin: Origin, request: TaskRequest, *, number: int | None = None
 ) -> Wish:
     """A request as a task that may be made; raises CommandRefusedError.
 
     `number` is which of several requests of the command it is, if there are several.
     """
-    request = command.task_request
-    definition = origin.definition(sitting, command)
+    definition = origin.definition(sitting, request)
     context = bytes(request.context)
     _check_context(context, definition)
     identity = _identity(origin.asked, request, number)
-    begins = _beginning(sitting, origin, request)
-    target = origin.target(sitting, definition.namespace)
-    task_id = sitting.desk.state.take_ids(sitting.connection, "tasker_tasks", "task_id", count=1)[0]
+    begins = origin.beginning(sitting, request)
     task = NewTask(
-        task_id=TaskId(task_id),
+        task_id=TaskId(next(origin.task_ids)),
         named_task_id=definition.named_task_id,
         step_count=len(definition.steps),
         context=context.decode(),
@@ -143,6 +162,7 @@ def check(
         correlation_id=request.correlation_id or origin.asked.command.correlation_id,
         scheduled_for=begins.scheduled_for,
     )
+    target = origin.target(sitting, definition.namespace)
     return Wish(origin.asked, definition, identity, task, target)
 
 
@@ -159,11 +179,11 @@ def _identity(asked: Asked, request: TaskRequest, number: int | None) -> str:
     return identity
 
 
-def _beginning(sitting: Sitting, origin: Origin, request: TaskRequest) -> Beginning:
+def _beginning(sitting: Sitting, request: TaskRequest, *, default: int) -> Beginning:
     """When it may begin and where it stands in line; its own priority before the envelope's."""
     priority = envelope.number_of(request.priority)
     if priority is None:
-        priority = origin.priority
+        priority = default
     at = request.scheduled_for
     scheduled_for = None if at is None else moment(at, name="scheduled_for")
     if scheduled_for is not None and abs(scheduled_for - sitting.now) > SCHEDULE_MAX:

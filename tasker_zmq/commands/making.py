@@ -75,8 +75,9 @@ def make_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
 
 
 def _one(sitting: Sitting, asked: Asked) -> Draft:
-    origin = origin_of(sitting, asked)
-    wish = check(sitting, origin, envelope.payload_of(asked, InitializeTask))
+    command = envelope.payload_of(asked, InitializeTask)
+    origin = origin_of(sitting, asked, workflow=command.workflow)
+    wish = check(sitting, origin, command.task_request)
     return Draft(asked, [wish], lambda made, describing: describing.describe(next(made)))
 
 
@@ -88,7 +89,8 @@ def _several(sitting: Sitting, asked: Asked) -> Draft:
             "invalid",
             f"there are {len(requests)} task_requests; wanted: 1 to {TASKS_PER_COMMAND_MAX}",
         )
-    checking = _Checking(sitting, origin_of(sitting, asked), command.workflow)
+    origin = origin_of(sitting, asked, workflow=command.workflow, tasks=len(requests))
+    checking = _Checking(sitting, origin)
     found = [checking.check(number, each) for number, each in enumerate(requests)]
     wishes = [each for each in found if isinstance(each, Wish)]
     return Draft(asked, wishes, partial(_lines, found))
@@ -109,30 +111,28 @@ def _requests(raw: msgspec.Raw) -> Sequence[TaskRequest | msgspec.Raw]:
 class _Checking:
     """The requests of one command, one after the other, within what one command may ask for."""
 
-    def __init__(self, sitting: Sitting, origin: Origin, workflow: msgspec.Raw) -> None:
+    def __init__(self, sitting: Sitting, origin: Origin) -> None:
         self._sitting = sitting
         self._origin = origin
-        self._workflow = workflow
         self._namespace = origin.asked.command.metadata.namespace
         self._steps = 0
 
     def check(self, number: int, given: TaskRequest | msgspec.Raw) -> Wish | Refused:
         try:
             request = envelope.in_namespace(_request(given), self._namespace)
-            command = InitializeTask(task_request=request, workflow=self._workflow)
-            self._refuse_beyond(command)
-            wish = check(self._sitting, self._origin, command, number=number)
+            self._refuse_beyond(request)
+            wish = check(self._sitting, self._origin, request, number=number)
         except CommandRefusedError as error:
             return error
         self._steps += wish.task.step_count
         return wish
 
-    def _refuse_beyond(self, command: InitializeTask) -> None:
-        request, known = command.task_request, self._origin.definitions
+    def _refuse_beyond(self, request: TaskRequest) -> None:
+        known = self._origin.definitions
         if (request.namespace, request.name, request.version) not in known:
             _refuse_more(len(known), WORKFLOWS_PER_COMMAND_MAX, "workflows")
-        steps = len(self._origin.definition(self._sitting, command).steps)
         if self._steps:
+            steps = len(self._origin.definition(self._sitting, request).steps)
             _refuse_more(self._steps + steps - 1, STEPS_PER_COMMAND_MAX, "steps")
 
 

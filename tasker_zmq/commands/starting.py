@@ -15,7 +15,7 @@ from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.pipeline import discover
 from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.executing import ExecuteWorkflow, WorkflowExecuted
-from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
+from tasker_zmq.protocol.tasks import TaskRequest
 from tasker_zmq.store import control as control_store
 from tasker_zmq.store import executing as store
 from tasker_zmq.store import steps as step_store
@@ -40,9 +40,9 @@ def execute_workflow(sitting: Sitting, asked: Asked, request: ExecuteWorkflow) -
 
 def _make(sitting: Sitting, asked: Asked, request: ExecuteWorkflow) -> WorkflowExecuted:
     """The task of InitializeTask; one that is there already is run as if its id were named."""
-    initialize = InitializeTask(task_request=_described(request), workflow=request.workflow)
-    origin = origin_of(sitting, asked, preferred=request.worker_preferences)
-    wish = check(sitting, origin, initialize)
+    preferred = request.worker_preferences
+    origin = origin_of(sitting, asked, workflow=request.workflow, preferred=preferred)
+    wish = check(sitting, origin, _described(request))
     (made,) = create(sitting, [wish])
     if made.duplicate:
         return _run(sitting, asked, request, task_id=made.task_id)

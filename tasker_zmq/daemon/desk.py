@@ -97,12 +97,13 @@ class FrontDesk(Receiver):
         now = self._clock.now()
         received, by = ReceivedCommand(route, body, now), Answerer(self._core_id, now)
         found = read(received, self._limits, by=by)
+        command = None if isinstance(found, Letter) else found[1].command
         if self._trail is not None:
-            self._trail.received(received, None if isinstance(found, Letter) else found[1].command)
+            self._trail.received(received, command)
         if isinstance(found, Letter):
             self._send(found)
         else:
-            self._sort(received, *found, by=by)
+            self._sort(ReceivedCommand(route, body, now, command), *found, by=by)
 
     def _sort(self, received: ReceivedCommand, route: Route, asked: Asked, *, by: Answerer) -> None:
         if route.lane is Lane.ENGINE_LATER:

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tasker_zmq.domain.ids import BatchId, TaskId
+from tasker_zmq.protocol.commands import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,15 @@ class ReceivedResult:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCommand:
-    """A command: `route` is where the reply goes, frames of the transport's own."""
+    """A command: `route` is where the reply goes, frames of the transport's own.
+
+    `command` is there if somebody has read it already.
+    """
 
     route: tuple[bytes, ...]
     body: bytes
     received_at: datetime | None = None
+    command: Command | None = None
 
     @property
     def size(self) -> int:

@@ -31,7 +31,7 @@ class InitializeTasks(msgspec.Struct, frozen=True, kw_only=True):
     workflow: msgspec.Raw = NULL
 
 
-class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class TaskAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """What became of one request: a task, which may have been there already, or a refusal."""
 
     task_id: TaskId | None = None

@@ -8,7 +8,7 @@ from tasker_zmq.domain.states import StepState
 from tasker_zmq.protocol.commands import EMPTY, NULL
 
 
-class TaskRequest(msgspec.Struct, frozen=True, kw_only=True):
+class TaskRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One task to be created; `identity` makes a repeated submission the same task.
 
     `namespace` and `priority` are the envelope's when left out; a priority is a number or a word.
