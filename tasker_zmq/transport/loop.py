@@ -10,6 +10,7 @@ import zmq
 
 from tasker_zmq.transport.connections import Connection
 from tasker_zmq.transport.cutting import cut_off
+from tasker_zmq.transport.letters import Letters
 from tasker_zmq.transport.sockets import DaemonSockets
 
 DRAIN_MAX = 1_000  # messages from one socket before the others are looked at again
@@ -59,6 +60,7 @@ class IoLoop(threading.Thread):
         self._publications: deque[Frames] = deque()
         self._letters: deque[Frames] = deque()
         self._postponed: deque[Frames] = deque()
+        self._outgoing = Letters(sockets_.commands)
         self._wake_in, self._wake_out = sockets.socketpair()
         self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
@@ -106,7 +108,7 @@ class IoLoop(threading.Thread):
                 reading = room
             if not room:
                 self._stay_reachable()
-            waiting = self._postponed or not room
+            waiting = self._postponed or self._outgoing or not room
             ready = dict(poller.poll(RETRY_MS if waiting else None))
             self.turns += 1
             if self._wake_out.fileno() in ready:
@@ -176,11 +178,9 @@ class IoLoop(threading.Thread):
             self._sockets.steps.setsockopt(option, self._receiver.narrowed(topic))
 
     def _send(self) -> None:
+        self._outgoing.again()
         while self._letters:
-            frames = self._letters.popleft()
-            # The peer left, or does not read: replies are asked for again, results resent.
-            with suppress(zmq.Again, zmq.ZMQError):
-                self._sockets.commands.send_multipart(frames, zmq.NOBLOCK)
+            self._outgoing.send(self._letters.popleft())
         for frames_waiting in (self._postponed, self._publications):
             for _ in range(len(frames_waiting)):
                 frames = frames_waiting.popleft()

@@ -4,6 +4,7 @@ from contextlib import suppress
 
 import zmq
 
+from tasker_zmq.transport.letters import Letters
 from tasker_zmq.transport.sockets import SLACK_BYTES, SocketEndpoints
 from tests.transport.conftest import Serve
 from tests.transport.serving import (
@@ -59,6 +60,39 @@ def test_a_req_socket_is_answered_behind_its_empty_frame(serve: Serve) -> None:
     assert (empty, body) == (b"", b"ask")
     serving.write(route, empty, b"answer")
     assert receive(asker) == [b"answer"]
+
+
+def test_a_peer_that_reads_late_gets_every_letter_in_order(serve: Serve) -> None:
+    serving = serve()
+    dealer = serving.peer(zmq.DEALER, serving.sockets.commands_endpoint, RCVHWM=100)
+    dealer.send(b"ask for much")
+    route, _ = got(serving.notebook.commands)
+    pad = b"x" * 500
+    for number in range(5_000):
+        serving.write(route, b"%d" % number + pad)
+    eventually(lambda: bool(serving.loop._outgoing), "queues are full")
+    other = serving.peer(zmq.DEALER, serving.sockets.commands_endpoint)
+    other.send(b"ask")
+    serving.write(got(serving.notebook.commands)[0], b"answer")
+    assert receive(other) == [b"answer"]
+    assert [receive(dealer) for _ in range(5_000)] == [[b"%d" % n + pad] for n in range(5_000)]
+    eventually(lambda: not serving.loop._outgoing, "nothing is kept")
+
+
+def test_what_is_kept_for_those_who_do_not_read_is_bounded(serve: Serve) -> None:
+    serving = serve(at_once=False)
+    serving.loop._outgoing = Letters(serving.sockets.commands, kept_max=10, bytes_max=600)
+    serving.start()
+    dealer = serving.peer(zmq.DEALER, serving.sockets.commands_endpoint, RCVHWM=1)
+    dealer.send(b"ask for much")
+    route, _ = got(serving.notebook.commands)
+    kept = serving.loop._outgoing
+    for _ in range(5_000):
+        serving.write(route, b"x" * 500)
+    eventually(lambda: kept.dropped > 0, "what finds no room is dropped")
+    assert len(kept) == 1
+    dealer.close()
+    eventually(lambda: not kept, "nothing is kept for who is gone")
 
 
 def test_a_letter_to_a_peer_that_left_or_never_was_harms_nobody(serve: Serve) -> None:
