@@ -48,7 +48,7 @@ class Noted(NamedTuple):
         return None
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class Subject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a command, an answer or an audit context may say that it is about."""
 
     session_id: str | None = None
@@ -61,6 +61,9 @@ _LIMITS: Final = WireLimits()
 _commands: Final = msgspec.json.Decoder(Command)
 _subjects: Final = msgspec.json.Decoder(Subject)
 NOTHING: Final = Subject()
+_MILLISECOND: Final = timedelta(milliseconds=1)
+# These name nobody in their data, which may be long.
+_ABOUT_NOBODY: Final = frozenset({"InitializeTask", "InitializeTasks", "PublishTemplates"})
 
 
 def kind_of(command: Command | None) -> str:
@@ -72,7 +75,8 @@ def subject_of(command: Command | None) -> Subject:
     """What it is about, by its data or else by its audit context."""
     if command is None:
         return NOTHING
-    found = _about(command.payload.data)
+    nobody = command.command_type in _ABOUT_NOBODY
+    found = NOTHING if nobody else _about(command.payload.data)
     context = _context(command)
     if context is None:
         return found
@@ -241,4 +245,4 @@ def word(text: str | None) -> str | None:
 
 def milliseconds(span: timedelta) -> float:
     """A span as the audit has it."""
-    return round(span / timedelta(milliseconds=1), 3)
+    return round(span / _MILLISECOND, 3)

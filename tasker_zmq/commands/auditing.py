@@ -81,16 +81,15 @@ class Account:
     questions: bool = True
     pending: PendingCommands = field(default_factory=PendingCommands)
     answered_within: Mapping[str, float] = field(default_factory=lambda: ANSWERED_WITHIN)
-    _open: dict[tuple[Route, str], deque[Open]] = field(default_factory=dict)
+    _open: dict[tuple[Route, str], list[Open]] = field(default_factory=dict)
     _order: deque[Open] = field(default_factory=deque)
     _tallies: Tallies = field(default_factory=Tallies)
     _workers: dict[str, str] = field(default_factory=dict)  # by session
 
     def note(self, noted: Noted) -> list[AuditRow]:
         """What can be written down now that this passed by."""
-        if noted.direction is Direction.RECEIVED:
-            return list(self._receive(noted))
-        return list(self._send(noted))
+        received = noted.direction is Direction.RECEIVED
+        return self._receive(noted) if received else self._send(noted)
 
     def due(self, now: datetime) -> list[AuditRow]:
         """What can be written down because time has passed."""
@@ -106,19 +105,21 @@ class Account:
         self._order.clear()
         return rows + [self._counted(*each) for each in self._tallies.everything()]
 
-    def _receive(self, noted: Noted) -> Iterator[AuditRow]:
+    def _receive(self, noted: Noted) -> list[AuditRow]:
+        rows: list[AuditRow] = []
         command = noted.read()
         kind, subject = kind_of(command), self._known(subject_of(command))
         if command is not None and subject.session_id and kind in {HEARTBEAT, GOODBYE}:
-            yield from self._hear(noted, command, SessionId(subject.session_id))
+            rows += self._hear(noted, command, SessionId(subject.session_id))
         if not self._wanted(kind):
-            return
+            return rows
         key = (noted.route, command.command_id if command else "")
         entry = Open(key, noted, command, subject, counted=kind in COUNTED)
-        self._open.setdefault(entry.key, deque()).append(entry)
+        self._open.setdefault(entry.key, []).append(entry)
         self._order.append(entry)
         if len(self._order) > OPEN_MAX:
-            yield from self._give_up(self._order.popleft())
+            rows += self._give_up(self._order.popleft())
+        return rows
 
     def _wanted(self, kind: str) -> bool:
         """What nobody knows is kept too: somebody tried it."""
@@ -127,30 +128,34 @@ class Account:
         route = routes().get(kind)
         return not (route is not None and route.asks) and kind not in COUNTED
 
-    def _send(self, noted: Noted) -> Iterator[AuditRow]:
+    def _send(self, noted: Noted) -> list[AuditRow]:
         command = noted.read()
         if command is None:
-            return
+            return []
         subject = self._known(subject_of(command))
         if command.command_type in COUNTED:
             self._count_sent(noted, command, subject)
-            return
+            return []
+        rows: list[AuditRow] = []
         entry = self._answer(noted.route, command)
         is_reply = entry is not None or command.correlation_id is not None
         outcome = outcome_of(command) if is_reply else None
         if entry is not None and outcome is not None:
             if entry.counted:
                 self._count_answered(entry, outcome, noted.at)
-                return
+                return rows
             subject = either(subject, entry.subject)
-            yield self._row(entry.noted, entry.command, subject, outcome=outcome, until=noted.at)
+            rows.append(
+                self._row(entry.noted, entry.command, subject, outcome=outcome, until=noted.at)
+            )
         elif is_reply and not self.questions:
-            return  # to a question, which was not kept
+            return rows  # to a question, which was not kept
         row = self._row(noted, command, subject, outcome=outcome)
-        yield in_context(row, entry.command if entry is not None else None)
+        rows.append(in_context(row, entry.command if entry is not None else None))
         self._learn(subject)
         if not is_reply:
-            yield from self._await(noted, command, subject)
+            rows += self._await(noted, command, subject)
+        return rows
 
     def _answer(self, route: Route, command: Command) -> Open | None:
         """The oldest command that this is the answer to: the same id may come more than once."""

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Final
 
 from tasker_zmq.clock import Clock
@@ -16,9 +15,6 @@ BYTES_MAX: Final = 32 << 20
 GROUP: Final = 500  # so many are worth writing before it is time
 
 
-_Passed = tuple[float, Direction, tuple[bytes, ...], bytes, Command | None]
-
-
 class AuditTrail:
     """Any thread notes, one thread takes; what finds no room is only counted."""
 
@@ -27,7 +23,7 @@ class AuditTrail:
     ) -> None:
         self._clock = clock
         self._noted_max, self._bytes_max = noted_max, bytes_max
-        self._noted: list[_Passed] = []
+        self._noted: list[Noted] = []
         self._bytes = 0
         self._lost = 0
         self._lock = threading.Lock()
@@ -38,16 +34,16 @@ class AuditTrail:
 
     def received(self, received: ReceivedCommand, command: Command | None) -> None:
         """A command arrived; None for bytes that make none."""
-        moment, body = self._clock.monotonic(), received.body
-        self._note([(moment, Direction.RECEIVED, received.route, body, command)], len(body))
+        at, body = received.received_at or self._clock.now(), received.body
+        self._note([Noted(at, Direction.RECEIVED, received.route, body, command)], len(body))
 
     def sent(self, letters: Sequence[Letter]) -> None:
         """Answers, and what the daemon says unasked, are on their way."""
-        moment = self._clock.monotonic()
-        passed = [(moment, Direction.SENT, each.route, each.body, None) for each in letters]
+        at = self._clock.now()
+        passed = [Noted(at, Direction.SENT, each.route, each.body) for each in letters]
         self._note(passed, sum([len(each.body) for each in letters]))
 
-    def _note(self, noted: Sequence[_Passed], size: int) -> None:
+    def _note(self, noted: Sequence[Noted], size: int) -> None:
         with self._lock:
             room = len(self._noted) + len(noted) <= self._noted_max
             if room and self._bytes + size <= self._bytes_max:
@@ -66,11 +62,7 @@ class AuditTrail:
             lost, self._lost = self._lost, 0
             self._bytes = 0
             self._many.clear()
-        now, moment = self._clock.now(), self._clock.monotonic()
-        return [
-            Noted(now - timedelta(seconds=moment - each[0]), each[1], each[2], each[3], each[4])
-            for each in taken
-        ], lost
+        return taken, lost
 
     def wait(self, seconds: float) -> None:
         """For so long, or until there is much to take."""
