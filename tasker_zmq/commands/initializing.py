@@ -20,6 +20,7 @@ from tasker_zmq.commands.routing import Target
 from tasker_zmq.domain.beginning import Beginning, ExecutionMode, beginning
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
 from tasker_zmq.domain.kinds import Kind, TaskName
+from tasker_zmq.pipeline import foresight
 from tasker_zmq.pipeline.scheduled import look_no_later
 from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.envelope import WorkerRouting
@@ -249,9 +250,9 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     )
     sitting.answers.ready += _routed(sitting, wishes, created)
     for each in wishes:
-        if each.task.task_id in created.task_ids:
-            _begin(sitting, each.task)
-    missing = [each for each in wishes if each.task.task_id not in created.task_ids]
+        if each.task.task_id in created.step_ids:
+            _begin(sitting, each, created.step_ids[each.task.task_id])
+    missing = [each for each in wishes if each.task.task_id not in created.step_ids]
     existing = (
         step_store.find_by_identity(
             sitting.connection,
@@ -262,7 +263,7 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     )
     return [
         Made(each, each.task.task_id, duplicate=False)
-        if each.task.task_id in created.task_ids
+        if each.task.task_id in created.step_ids
         else Made(each, existing[each.definition.named_task_id, each.identity], duplicate=True)
         for each in wishes
     ]
@@ -275,7 +276,7 @@ def _routed(
     targets = [
         (each.task.task_id, each.target)
         for each in wishes
-        if each.target is not None and each.task.task_id in created.task_ids
+        if each.target is not None and each.task.task_id in created.step_ids
     ]
     if not targets:
         return created.ready
@@ -285,9 +286,11 @@ def _routed(
     return [each for each in created.ready if each.task_id not in pinned]
 
 
-def _begin(sitting: Sitting, task: NewTask) -> None:
-    if task.scheduled_for is None or task.scheduled_for <= sitting.now:
-        sitting.turn.contents.begin(task.task_id, task.context)
+def _begin(sitting: Sitting, wish: Wish, step_ids: Sequence[int]) -> None:
+    task, now = wish.task, sitting.now
+    if task.scheduled_for is None or task.scheduled_for <= now:
+        course = foresight.begin(task, wish.definition, step_ids, now=now)
+        sitting.turn.contents.begin(task.task_id, task.context, course)
     else:
         look = partial(look_no_later, sitting.desk.state, task.scheduled_for)
         sitting.changes.then(look)

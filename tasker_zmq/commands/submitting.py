@@ -14,6 +14,7 @@ from tasker_zmq.commands.context import Sitting
 from tasker_zmq.commands.fitting import check_fit
 from tasker_zmq.commands.replies import CommandRefusedError
 from tasker_zmq.domain.ids import NamedTaskId, TaskId
+from tasker_zmq.pipeline import foresight
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import submissions as store
 from tasker_zmq.store.definitions import Definition
@@ -105,6 +106,9 @@ def _create(sitting: Sitting, wanted: Sequence[Row]) -> frozenset[TaskId]:
     )
     sitting.answers.ready += created.ready
     for task in tasks:
-        if task.task_id in created.task_ids:
-            sitting.turn.contents.begin(task.task_id, task.context)
-    return created.task_ids
+        if task.task_id in created.step_ids:
+            definition = state.definition(sitting.connection, task.named_task_id)
+            ids = created.step_ids[task.task_id]
+            course = foresight.begin(task, definition, ids, now=sitting.now)
+            sitting.turn.contents.begin(task.task_id, task.context, course)
+    return frozenset(created.step_ids)

@@ -214,8 +214,9 @@ def _adopt(
         registrations=request.registrations,
     )
     adopted = batch_store.adopt(sitting.connection, uuids, adopter, now=sitting.now)
-    held = batch_store.steps_in_flight(sitting.connection, [row.batch_id for row in adopted])
     state, tuning = sitting.desk.state, sitting.desk.tuning
+    state.in_flight.drop(row.batch_id for row in adopted)  # they are another session's now
+    held = batch_store.steps_in_flight(sitting.connection, [row.batch_id for row in adopted])
     sitting.changes.then(lambda: _hand_over(state, session, held))
     sitting.changes.then(lambda: discover.watch_adopted(state, tuning, adopted, now=sitting.now))
     return frozenset(row.batch_id for row in adopted)

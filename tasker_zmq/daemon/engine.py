@@ -188,7 +188,7 @@ class EngineThread(threading.Thread):
                     ticked = self._parts.tick.run(connection, inbox, now)
                 break
             except Exception as error:
-                self._state.contents.clear()  # what it offered may be why
+                self._state.doubt()
                 self._state.unsure |= is_away(error)
                 stale = isinstance(error, StaleWriteError)
                 if not tries_left or not (stale or is_conflict(error)):
@@ -208,7 +208,7 @@ class EngineThread(threading.Thread):
     def _transaction(self) -> Iterator[Connection]:
         """On one connection that is kept: fetching one for each tick costs as much as a statement.
 
-        After any failure it is thrown away, whatever state it may be in.
+        After any failure but a stale write it is thrown away, whatever state it may be in.
         """
         try:
             if self._connection is None:
@@ -219,6 +219,8 @@ class EngineThread(threading.Thread):
                     worker_store.hold_name(self._connection, self._state.core_id)
             with self._connection.begin():
                 yield self._connection
+        except StaleWriteError:
+            raise
         except BaseException:
             self._drop_connection()
             raise

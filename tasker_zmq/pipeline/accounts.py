@@ -1,20 +1,22 @@
 """Batches and steps as a tick has loaded them, and what it has heard of them since."""
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import datetime
+
+import msgspec
 
 from tasker_zmq.domain.ids import BatchId, NamedStepId, NamedTaskId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BATCH, OPEN_BATCH_STATES, BatchEvent, BatchState, StepState
 from tasker_zmq.protocol.messages import ResultMessage
-from tasker_zmq.store.batches import BatchAccount, BatchArrow
+from tasker_zmq.store.batches import BatchAccount, BatchArrow, FormerAccount
 from tasker_zmq.store.statements import Row
 
 _SILENT = (BatchState.CREATED, BatchState.PUBLISHED)
 
 
-@dataclass
-class StepView:
+class StepView(msgspec.Struct, kw_only=True, gc=False):
     """A loaded step; `state` follows the moves that the tick has decided."""
 
     step_id: StepId
@@ -31,8 +33,7 @@ class StepView:
     task_cancelled: bool
 
 
-@dataclass
-class BatchView:
+class BatchView(msgspec.Struct, kw_only=True):
     """A loaded batch; counters grow and the state moves as the tick hears of it."""
 
     batch_id: BatchId
@@ -47,18 +48,25 @@ class BatchView:
     reconciliation_status: str
     transitions: int
     published_at: datetime | None
-    batch_step_ids: dict[StepId, int] = field(default_factory=dict)
-    confirmed: set[StepId] = field(default_factory=set)  # allowed to begin, must not run twice
-    arrows: list[tuple[BatchState, BatchState, BatchEvent]] = field(default_factory=list)
-    heard: dict[str, int] = field(default_factory=dict)
+    batch_step_ids: dict[StepId, int] = msgspec.field(default_factory=dict)
+    # Allowed to begin, and must not run twice.
+    confirmed: set[StepId] = msgspec.field(default_factory=set)
+    arrows: list[tuple[BatchState, BatchState, BatchEvent]] = msgspec.field(default_factory=list)
+    heard: dict[str, int] = msgspec.field(default_factory=dict)
     completion_heard: bool = False
     touched: bool = False
     heard_before: bool = False  # whether earlier ticks heard of it: then the ledger has more
-    messages: list[ResultMessage] = field(default_factory=list)
+    recalled: bool = False  # from memory: its row is not locked
+    messages: list[ResultMessage] = msgspec.field(default_factory=list)
 
     @property
     def open(self) -> bool:
         return self.state in OPEN_BATCH_STATES
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more is to be heard of it."""
+        return self.completion and not self.open
 
     @property
     def ended(self) -> int:
@@ -69,6 +77,28 @@ class BatchView:
         self.arrows.append((self.state, target, event))
         self.state = target
         self.touched = True
+
+    def at_rest(self) -> "BatchView":
+        """As it is for the next tick, which has heard nothing of it yet."""
+        return msgspec.structs.replace(
+            self,
+            transitions=self.transitions + len(self.arrows),
+            arrows=[],
+            heard={},
+            completion_heard=False,
+            touched=False,
+            heard_before=self.state not in _SILENT,
+            messages=[],
+        )
+
+    @property
+    def former(self) -> FormerAccount | None:
+        """What memory had of it, for the row to agree with."""
+        if not self.recalled:
+            return None
+        partials = self.partials - self.heard.get("partials", 0)
+        completion = self.completion and not self.completion_heard
+        return FormerAccount(self.transitions, partials, completion, self.session_id)
 
     def count(self, *, completed: bool, partial: bool) -> None:
         """One more step of it has ended."""
@@ -110,6 +140,15 @@ class Views:
                 batch.confirmed.add(row.workflow_step_id)
             if row.workflow_step_id not in self.steps:
                 self.steps[row.workflow_step_id] = _step(row)
+
+    def recall(self, batch: BatchView, step: StepView | None) -> None:
+        """See a batch and a step of it as memory has them."""
+        if batch.batch_uuid not in self.batches:
+            self.batches[batch.batch_uuid] = msgspec.structs.replace(
+                batch, recalled=True, arrows=[], heard={}, messages=[]
+            )
+        if step is not None and step.step_id not in self.steps:
+            self.steps[step.step_id] = copy(step)
 
     def _add_batch(self, row: Row) -> BatchView:
         batch = self.batches[row.batch_uuid] = BatchView(
@@ -170,6 +209,7 @@ def rows(views: Iterable[BatchView]) -> tuple[list[BatchAccount], list[BatchArro
                 transitions=batch.transitions + last,
                 published_at=batch.published_at,
                 reconciliation_status=batch.reconciliation_status,
+                former=batch.former,
             )
         )
         arrows += [

@@ -3,18 +3,16 @@
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Final
-
-import msgspec
 
 from tasker_zmq.domain import results as rules
 from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepDecision, StepFacts, Verdict
 from tasker_zmq.domain.states import STEP, BatchEvent, BatchState, StepEvent, StepState
 from tasker_zmq.pipeline import ledger
-from tasker_zmq.pipeline.accounts import BatchView, StepView, Views
+from tasker_zmq.pipeline.accounts import BatchView, StepView
 from tasker_zmq.pipeline.delivery import may_still_report
+from tasker_zmq.pipeline.findings import Findings, Said
 from tasker_zmq.pipeline.ledger import Ruling
 from tasker_zmq.pipeline.state import LEGACY_SESSION
 from tasker_zmq.pipeline.turn import Turn
@@ -33,37 +31,11 @@ from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.definitions import StepDefinition
-from tasker_zmq.store.ledger import DeadLetterRow, LedgerRow
+from tasker_zmq.store.ledger import DeadLetterRow
 from tasker_zmq.store.steps import Move
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\d+")
-
-
-@dataclass
-class Findings:
-    """What the results of a tick come to."""
-
-    views: Views = field(default_factory=Views)
-    moves: list[Move] = field(default_factory=list)
-    ledger_rows: list[LedgerRow] = field(default_factory=list)
-    dead_letters: list[DeadLetterRow] = field(default_factory=list)
-    recorded: list[tuple[SessionId, Recorded]] = field(default_factory=list)
-    released: list[tuple[SessionId, StepId, BatchId]] = field(default_factory=list)
-    completed_batches: list[tuple[SessionId, BatchId]] = field(default_factory=list)
-    awaited: set[BatchId] = field(default_factory=set)  # more of them may still come
-    told: bool = True  # by workers; else it follows from their silence
-
-
-class Said(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What somebody says of one step; `partial` when it came as a partial result."""
-
-    status: str
-    output: bytes = b"null"  # JSON
-    error: StepError | None = None
-    retryable: bool | None = None
-    worker_name: str | None = None
-    partial: bool = False
 
 
 class Applying:
@@ -78,6 +50,7 @@ class Applying:
         """Rule on each message in the order in which it came."""
         messages = [each.message for each in received if isinstance(each, Decoded)]
         self._load(messages)
+        self.findings.foreseen = []
         for each in received:
             if isinstance(each, Undecodable):
                 self.findings.ledger_rows.append(ledger.undecodable_row(each))
@@ -107,7 +80,7 @@ class Applying:
         pairs: dict[tuple[str, int | None], None] = {}
         whole: set[str] = set()
         for message in messages:
-            if not _UUID.fullmatch(message.batch_id):
+            if self._recall(message) or not _UUID.fullmatch(message.batch_id):
                 continue
             uuid = message.batch_id.lower()
             if isinstance(message, PartialResult):
@@ -119,17 +92,28 @@ class Applying:
                 pairs[uuid, None] = None
                 if isinstance(message, BatchError):
                     whole.add(uuid)
-        if not pairs:
-            return
         views = self.findings.views
-        uuids, step_ids = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-        views.load(
-            step_store.load_named(self._turn.connection, batch_uuids=uuids, step_ids=step_ids)
-        )
+        if pairs:
+            uuids, step_ids = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+            views.load(
+                step_store.load_named(self._turn.connection, batch_uuids=uuids, step_ids=step_ids)
+            )
         if whole:
             ids = [view.batch_id for uuid, view in views.batches.items() if uuid in whole]
             views.load(batch_store.expired(self._turn.connection, ids))
         self._meet_strangers(messages)
+
+    def _recall(self, message: ResultMessage) -> bool:
+        """Whether memory knows the row that it is about; of failures only the row knows enough."""
+        if isinstance(message, PartialResult):
+            if rules.result_status(message.status) is not ResultStatus.COMPLETED:
+                return False
+            step_id = message.step_id
+        elif isinstance(message, BatchCompletion):
+            step_id = None
+        else:
+            return False
+        return self._turn.state.in_flight.recall(message.batch_id, step_id, self.findings.views)
 
     def _meet_strangers(self, messages: Sequence[ResultMessage]) -> None:
         """Sessions that memory does not connect may be of one process, at several cores."""
@@ -321,6 +305,7 @@ class Applying:
         results = said.output.decode() if completed else None
         if results is not None:
             self._turn.contents.add(step.task_id, self.definition(step).name, results)
+        self._foresee(step, completed=completed)
         self.findings.moves.append(
             Move(
                 step_id=step.step_id,
@@ -332,6 +317,7 @@ class Applying:
                 next_attempt_at=decision.next_attempt_at,
                 worker_name=said.worker_name,
                 unheard=unheard,
+                carried_in=step.current_batch_id if completed else None,
             )
         )
         step.state = target
@@ -343,6 +329,16 @@ class Applying:
                     fingerprint=fingerprint(kept),
                 )
             )
+
+    def _foresee(self, step: StepView, *, completed: bool) -> None:
+        """What follows from a move, as far as memory knows the task."""
+        ready = None
+        if completed:
+            ready = self._turn.contents.finish(step.task_id, step.named_step_id)
+        if ready is None or step.state is not StepState.IN_PROGRESS:
+            self.findings.foreseen = None
+        elif self.findings.foreseen is not None:
+            self.findings.foreseen += ready
 
     def _start(self, batch: BatchView) -> None:
         self._mark_published(batch)

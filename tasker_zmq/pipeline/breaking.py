@@ -20,8 +20,8 @@ from tasker_zmq.domain.results import DeadLetterReason
 from tasker_zmq.domain.states import StepEvent
 from tasker_zmq.pipeline import administration
 from tasker_zmq.pipeline.accounts import BatchView
-from tasker_zmq.pipeline.apply import Findings
 from tasker_zmq.pipeline.breakers import Breakers
+from tasker_zmq.pipeline.findings import Findings
 from tasker_zmq.pipeline.inbox import Received
 from tasker_zmq.pipeline.state import CoreState, Session
 from tasker_zmq.pipeline.turn import Sign, Turn

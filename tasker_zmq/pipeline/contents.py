@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from tasker_zmq.domain.ids import TaskId
+from tasker_zmq.domain.ids import NamedStepId, TaskId
+from tasker_zmq.pipeline.foresight import Course, Waits
+from tasker_zmq.store.steps import ReadyStep
 
 SIZE_MAX = 64 * 1024 * 1024
 
@@ -18,11 +20,13 @@ SIZE_MAX = 64 * 1024 * 1024
 @dataclass
 class _TaskContents:
     context: str
+    course: Course | None
     results: dict[str, str] = field(default_factory=dict)  # by the name of the step; JSON text
 
     @property
     def size(self) -> int:
-        return len(self.context) + sum(map(len, self.results.values()))
+        course = self.course.size if self.course else 0
+        return course + len(self.context) + sum(map(len, self.results.values()))
 
 
 @dataclass
@@ -44,11 +48,15 @@ class Contents:
         found = self._tasks.get(task_id)
         return None if found is None else found.results.get(step)
 
-    def begin(self, task_id: TaskId, context: str) -> None:
+    def course(self, task_id: TaskId) -> Course | None:
+        found = self._tasks.get(task_id)
+        return None if found is None else found.course
+
+    def begin(self, task_id: TaskId, context: str, course: Course | None = None) -> None:
         """A task that was just created."""
         self.drop([task_id])
-        self._tasks[task_id] = _TaskContents(context)
-        self._grow(len(context))
+        begun = self._tasks[task_id] = _TaskContents(context, course)
+        self._grow(begun.size)
 
     def add(self, task_id: TaskId, step: str, result: str) -> None:
         """A result of a task that is known here; of others no context is at hand anyway."""
@@ -82,12 +90,14 @@ class ContentsOfTurn:
 
     def __init__(self, known: Contents) -> None:
         self._known = known
-        self._contexts: dict[TaskId, str] = {}
+        self._begun: dict[TaskId, tuple[str, Course | None]] = {}
+        self._waits: Waits = {}
         self._results: dict[tuple[TaskId, str], str] = {}
         self._over: set[TaskId] = set()
 
-    def begin(self, task_id: TaskId, context: str) -> None:
-        self._contexts[task_id] = context
+    def begin(self, task_id: TaskId, context: str, course: Course | None = None) -> None:
+        """A task that this tick creates."""
+        self._begun[task_id] = (context, course)
 
     def add(self, task_id: TaskId, step: str, result: str) -> None:
         self._results[task_id, step] = result
@@ -99,8 +109,16 @@ class ContentsOfTurn:
     def context(self, task_id: TaskId) -> str | None:
         if task_id in self._over:
             return None
-        fresh = self._contexts.get(task_id)
-        return self._known.context(task_id) if fresh is None else fresh
+        fresh = self._begun.get(task_id)
+        return self._known.context(task_id) if fresh is None else fresh[0]
+
+    def finish(self, task_id: TaskId, named_step_id: NamedStepId) -> list[ReadyStep] | None:
+        """A step is complete: those that become ready by it; None if only the rows know."""
+        if task_id in self._over:
+            return None
+        fresh = self._begun.get(task_id)
+        course = self._known.course(task_id) if fresh is None else fresh[1]
+        return None if course is None else course.finish(named_step_id, self._waits)
 
     def previous_results(self, task_id: TaskId, parents: Sequence[str]) -> str | None:
         """One JSON object with the result of each parent; None unless all are at hand."""
@@ -114,8 +132,11 @@ class ContentsOfTurn:
 
     def keep(self) -> None:
         """The tick was committed."""
-        for task_id, context in self._contexts.items():
-            self._known.begin(task_id, context)
+        for task_id, (context, course) in self._begun.items():
+            self._known.begin(task_id, context, course)
+        for (task_id, place), left in self._waits.items():
+            if (known := self._known.course(task_id)) is not None:
+                known.waits_for[place] = left
         for (task_id, step), result in self._results.items():
             self._known.add(task_id, step, result)
         self._known.drop(self._over)

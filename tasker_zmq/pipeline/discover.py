@@ -20,6 +20,7 @@ from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import reachability as reach_store
 from tasker_zmq.store import schema
 from tasker_zmq.store import steps as step_store
+from tasker_zmq.store import sweeping as sweep_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.statements import Row
 from tasker_zmq.store.workers import LivingCore
@@ -44,7 +45,7 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
     reach_store.forget(connection, state.core_id)
     state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
     state.cores = _addresses(worker_store.living(connection, now=now))
-    state.sweep_cursor = step_store.SWEEP_START
+    state.sweep_cursor = sweep_store.SWEEP_START
     state.next_sweep_at = now
     after = BatchId(0)
     while True:
@@ -211,7 +212,7 @@ def sweep(turn: Turn) -> list[Entry]:
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []
     full = state.viable.full
-    page = step_store.sweep(
+    page = sweep_store.sweep(
         turn.connection,
         core_id=state.core_id,
         after=cursor,
@@ -299,7 +300,7 @@ def _swept(state: CoreState, again_at: datetime) -> None:
 
 def _restart(state: CoreState) -> None:
     state.viable.overflowed = False
-    state.sweep_cursor = step_store.SWEEP_START
+    state.sweep_cursor = sweep_store.SWEEP_START
 
 
 def _note_more(state: CoreState) -> None:

@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 
 from tasker_zmq.domain.batching import batch_timeout_seconds, pack
 from tasker_zmq.domain.breaker import Pair
 from tasker_zmq.domain.ids import BatchId, BatchUuid, StepId
-from tasker_zmq.domain.states import StepEvent, StepState
+from tasker_zmq.domain.reconciliation import ReconciliationStatus
+from tasker_zmq.domain.states import BatchState, StepEvent, StepState
+from tasker_zmq.pipeline.accounts import BatchView, StepView
 from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.directing import NO_BYTES, OVERSIZED, Directing
 from tasker_zmq.pipeline.inbox import Letter, Outbox
@@ -186,8 +189,16 @@ class Dispatching:
         return _Plan(session, steps, batch, self._placing.probes.get(steps[0].row.step_id))
 
     def _write(self, plans: Sequence[_Plan]) -> None:
+        ids = self._turn.state.take_ids(
+            self._turn.connection,
+            "tasker_step_execution_batch_steps",
+            "id",
+            count=sum(len(plan.steps) for plan in plans),
+        )
+        fresh = iter(ids)
         rows = [
             NewBatchStep(
+                batch_step_id=next(fresh),
                 step_id=step.row.step_id,
                 batch_id=plan.batch.batch_id,
                 sequence_order=order,
@@ -206,10 +217,12 @@ class Dispatching:
             core_id=self._turn.state.core_id,
             now=self._turn.now,
         )
-        self._turn.changes.then(lambda: self._remember(plans))
+        self._turn.changes.then(lambda: self._remember(plans, ids))
 
-    def _remember(self, plans: Sequence[_Plan]) -> None:
+    def _remember(self, plans: Sequence[_Plan], batch_step_ids: Iterable[int]) -> None:
+        fresh = iter(batch_step_ids)
         for plan in plans:
+            self._note_in_flight(plan, list(islice(fresh, len(plan.steps))))
             batch, session = plan.batch, plan.session
             sent = Sent(
                 batch_id=batch.batch_id,
@@ -224,6 +237,28 @@ class Dispatching:
             self._turn.state.deadlines.put(
                 batch.batch_id, self._turn.now + timedelta(seconds=batch.timeout_seconds)
             )
+
+    def _note_in_flight(self, plan: _Plan, batch_step_ids: Sequence[int]) -> None:
+        """Steps that were tried before have a history that only their rows know."""
+        if any(step.row.attempts for step in plan.steps):
+            return
+        ids = [step.row.step_id for step in plan.steps]
+        batch = BatchView(
+            batch_id=plan.batch.batch_id,
+            batch_uuid=plan.batch.batch_uuid,
+            session_id=plan.batch.session_id,
+            state=BatchState.CREATED,
+            batch_size=plan.batch.batch_size,
+            completed=0,
+            failed=0,
+            partials=0,
+            completion=False,
+            reconciliation_status=ReconciliationStatus.PENDING,
+            transitions=1,
+            published_at=None,
+            batch_step_ids=dict(zip(ids, batch_step_ids, strict=True)),
+        )
+        self._turn.state.in_flight.put(batch, [_in_flight(each, batch) for each in plan.steps])
 
     def _outbox(self, plans: Iterable[_Plan]) -> Outbox:
         return Outbox(
@@ -242,6 +277,25 @@ class Dispatching:
                 for plan in plans
             ]
         )
+
+
+def _in_flight(step: Loaded, batch: BatchView) -> StepView:
+    """A step that was sent for the first time, as its row is."""
+    row, definition = step.row, step.definition
+    return StepView(
+        step_id=row.step_id,
+        task_id=row.task_id,
+        named_task_id=definition.named_task_id,
+        named_step_id=definition.named_step_id,
+        state=StepState.IN_PROGRESS,
+        current_batch_id=batch.batch_id,
+        attempts=1,
+        retry_limit=row.retry_limit,
+        retryable=definition.retryable,
+        losses=0,
+        unheard=False,
+        task_cancelled=False,
+    )
 
 
 def oversized_moves(

@@ -9,7 +9,8 @@ from tasker_zmq.domain.losses import Start, decide_loss
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_failure
 from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
 from tasker_zmq.pipeline.accounts import BatchView, StepView
-from tasker_zmq.pipeline.apply import Applying, Findings, Said, fingerprint
+from tasker_zmq.pipeline.apply import Applying, fingerprint
+from tasker_zmq.pipeline.findings import Findings, Said
 from tasker_zmq.pipeline.state import LEGACY_SESSION, CoreState, Session
 from tasker_zmq.pipeline.tuning import Tuning
 from tasker_zmq.pipeline.turn import Turn

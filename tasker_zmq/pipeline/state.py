@@ -26,6 +26,7 @@ from tasker_zmq.domain.supported import NOTHING_DECLARED, Declared
 from tasker_zmq.pipeline.beats import Beats
 from tasker_zmq.pipeline.breakers import Breakers
 from tasker_zmq.pipeline.contents import Contents
+from tasker_zmq.pipeline.in_flight import InFlight
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.reached import Reached
 from tasker_zmq.pipeline.roster import Roster
@@ -200,6 +201,7 @@ class CoreState:
     epoch: int
     viable: ViableSteps
     contents: Contents = field(default_factory=Contents)
+    in_flight: InFlight = field(default_factory=InFlight)
     sessions: Roster = field(default_factory=Roster)
     breakers: Breakers = field(default_factory=Breakers)
     quiet_until: datetime | None = None  # no session can fall silent before; None: look
@@ -267,6 +269,11 @@ class CoreState:
             self.definition(connection, named_task_id)
             known = self._steps[named_task_id, named_step_id]
         return known
+
+    def doubt(self) -> None:
+        """Ask the rows again: what memory has of them may be why a tick failed."""
+        self.contents.clear()
+        self.in_flight.clear()
 
     def drain(self) -> None:
         """Send nothing new, take no new tasks; from any thread."""

@@ -15,6 +15,7 @@ from tasker_zmq.pipeline import (
     accounts,
     administration,
     advance,
+    afterwards,
     breaking,
     delivery,
     discover,
@@ -27,9 +28,11 @@ from tasker_zmq.pipeline import (
     resting,
     scheduled,
 )
-from tasker_zmq.pipeline.apply import Applying, Findings
+from tasker_zmq.pipeline.afterwards import DISABLED, FELL_SILENT, SAID_GOODBYE
+from tasker_zmq.pipeline.apply import Applying
 from tasker_zmq.pipeline.contents import ContentsOfTurn
 from tasker_zmq.pipeline.dispatch import Dispatching, oversized_moves
+from tasker_zmq.pipeline.findings import Findings
 from tasker_zmq.pipeline.inbox import (
     Letter,
     Outbox,
@@ -39,7 +42,7 @@ from tasker_zmq.pipeline.inbox import (
     SubscriptionSeen,
 )
 from tasker_zmq.pipeline.requests import Loaded
-from tasker_zmq.pipeline.state import Changes, CoreState, Session
+from tasker_zmq.pipeline.state import Changes, CoreState
 from tasker_zmq.pipeline.tuning import Chance, Tuning, UuidMaker
 from tasker_zmq.pipeline.turn import Turn
 from tasker_zmq.pipeline.upkeep import keep_up, make_partitions, see_subscription
@@ -57,7 +60,6 @@ from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
 
-SAID_GOODBYE, FELL_SILENT, DISABLED = "goodbye", "silence", "disabled"
 CONSISTENT = ReconciliationStatus.CONSISTENT.value
 RAN_AFTER_ALL = Closing(
     status=DeadLetterStatus.RESOLVED, by="its worker", why="the step's success came late"
@@ -179,14 +181,16 @@ class _Pass:
         self._outbox.letters += delivery.acknowledge(self._turn, findings.recorded)
         self._outbox.letters += reporting.letters(self._turn, received, findings.ledger_rows)
         for session_id, batch_id in findings.completed_batches:
-            self._turn.changes.then(partial(_release_batch, self._turn.state, session_id, batch_id))
+            self._turn.changes.then(
+                partial(afterwards.release_batch, self._turn.state, session_id, batch_id)
+            )
 
     def _hear(self, findings: Findings) -> None:
         """A result is a sign of life as good as a heartbeat."""
         heard = {view.session_id for view in findings.views.batches.values() if view.messages}
         self._turn.heard.update(heard)
         sessions = [each for id_ in heard if (each := self._turn.state.sessions.get(id_))]
-        self._turn.changes.then(partial(_note_heard, sessions, self._turn.now))
+        self._turn.changes.then(partial(afterwards.note_heard, sessions, self._turn.now))
 
     def _write(self, findings: Findings) -> None:
         """Write what was found, then read what follows from it."""
@@ -198,20 +202,37 @@ class _Pass:
             arrows=arrows,
             core_id=self._turn.state.core_id,
         )
-        moved = step_store.apply(
-            self._turn.connection, findings.moves, recording, now=self._turn.now
-        )
+        if findings.foreseen is None or findings.dead_letters:
+            moved = step_store.apply(
+                self._turn.connection, findings.moves, recording, now=self._turn.now
+            )
+            self._turn.contents.drop(moved.finished)
+        else:
+            moved = self._send_moves(findings.moves, recording, findings.foreseen)
         self._moved.append(moved)
-        self._turn.contents.drop(moved.finished)
-        self._turn.changes.then(partial(_note_retries, self._turn.state, findings.moves))
+        self._turn.changes.then(partial(afterwards.note_retries, self._turn.state, findings.moves))
         ledger_store.write_dead_letters(
             self._turn.connection, findings.dead_letters, now=self._turn.now
         )
         _end_doubts(self._turn, findings.moves)
         breaking.note(self._turn, findings)
-        self._turn.changes.then(partial(_release_steps, self._turn.state, findings.released))
+        self._turn.changes.then(
+            partial(afterwards.release_steps, self._turn.state, findings.released)
+        )
+        self._turn.changes.then(partial(self._turn.state.in_flight.keep, findings.views))
         for view in views:
             self._watch(view)
+
+    def _send_moves(
+        self, moves: Sequence[Move], recording: Recording, foreseen: Sequence[ReadyStep]
+    ) -> Moved:
+        """As it is known what will follow: nobody waits while PostgreSQL writes it."""
+        state, ready = self._turn.state, sorted(foreseen, key=lambda step: step.step_id)
+        finished = step_store.send_moves(
+            self._turn.connection, moves, recording, ready=len(ready), now=self._turn.now
+        )
+        self._turn.changes.then(lambda: state.contents.drop(finished()))
+        return Moved(ready=tuple(ready))
 
     def _watch(self, batch: accounts.BatchView) -> None:
         """Compare a batch's accounts once both are whole; else after a while."""
@@ -294,7 +315,7 @@ class _Pass:
         worker_store.close_sessions(self._turn.connection, [session_id], now=self._turn.now)
         self._turn.changes.then(lambda: self._turn.state.sessions.pop(session_id, None))
         reaching.note_gone(self._turn, session, silent=why == FELL_SILENT)
-        self._turn.changes.then(partial(_tell_gone, session, moves, why=why))
+        self._turn.changes.then(partial(afterwards.tell_gone, session, moves, why=why))
 
     def _reconcile(self) -> None:
         waited = self._turn.state.unreconciled.due(self._turn.now, self._turn.tuning.recover_max)
@@ -318,6 +339,7 @@ class _Pass:
         reconcile.store(self._turn.connection, found, now=self._turn.now)
         for batch_id in batch_ids:
             self._turn.changes.then(partial(self._turn.state.unreconciled.drop, batch_id))
+        self._turn.changes.then(partial(self._turn.state.in_flight.drop, batch_ids))
 
     def _await_more(self, batch_ids: Iterable[BatchId]) -> None:
         """Their workers may still have results that only a completion told of: ask later."""
@@ -334,48 +356,8 @@ class _Pass:
         self._write(Findings(moves=moves, dead_letters=letters))
 
 
-def _tell_gone(session: Session, moves: Sequence[Move], *, why: str) -> None:
-    """After the commit: a tick that was rolled back has ended no session."""
-    if session.registration_id is None and not moves:
-        return  # remembered from before a restart; its worker came back, or held nothing
-    log(
-        logger,
-        logging.INFO if why == SAID_GOODBYE else logging.WARNING,
-        Event.SESSION_GONE,
-        worker=session.worker_name,
-        session_id=session.session_id,
-        reason=why,
-        given_back=sum(move.uncharged for move in moves),
-        lost=sum(move.lost for move in moves),
-    )
-
-
-def _note_heard(sessions: Iterable[Session], now: datetime) -> None:
-    for session in sessions:
-        session.last_heard_at = max(session.last_heard_at, now)
-
-
 def _end_doubts(turn: Turn, moves: Iterable[Move]) -> None:
     """A late success answers what a person was asked: whether the step ran."""
     step_ids = [move.step_id for move in moves if move.from_state is StepState.IN_DOUBT]
     if step_ids:
         control_store.close_letters(turn.connection, RAN_AFTER_ALL, step_ids=step_ids, now=turn.now)
-
-
-def _note_retries(state: CoreState, moves: Iterable[Move]) -> None:
-    due = [move.next_attempt_at for move in moves if move.next_attempt_at is not None]
-    if due:
-        state.set_next_retry(min(due + ([state.next_retry_at] if state.next_retry_at else [])))
-
-
-def _release_steps(state: CoreState, released: Iterable[tuple[SessionId, StepId, BatchId]]) -> None:
-    for session_id, step_id, batch_id in released:
-        session = state.sessions.get(session_id)
-        if session is not None:
-            session.release([step_id], batch_id)
-
-
-def _release_batch(state: CoreState, session_id: SessionId, batch_id: BatchId) -> None:
-    session = state.sessions.get(session_id)
-    if session is not None:
-        session.release([s for s, b in session.holding.items() if b == batch_id], batch_id)

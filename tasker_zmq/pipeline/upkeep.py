@@ -123,6 +123,7 @@ def _mark_published(turn: Turn) -> None:
         return
     batch_store.mark_published(turn.connection, old, now=turn.now)
     turn.changes.then(lambda: [published.pop(batch, None) for batch, _ in old])
+    turn.changes.then(lambda: turn.state.in_flight.publish(old))
 
 
 def _write_beats(turn: Turn) -> None:

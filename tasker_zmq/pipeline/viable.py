@@ -10,7 +10,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId, StepId, TaskId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.store.definitions import StepDefinition
-from tasker_zmq.store.steps import Crowd, ReadyStep
+from tasker_zmq.store.steps import ReadyStep
+from tasker_zmq.store.sweeping import Crowd
 
 Entry = tuple[ReadyStep, StepDefinition]
 

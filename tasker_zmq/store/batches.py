@@ -9,14 +9,14 @@ from sqlalchemy import Connection, delete, text
 
 from tasker_zmq.domain.ids import BatchId, CoreId, RegistrationId, SessionId, StepId, TaskId
 from tasker_zmq.domain.states import BatchState
-from tasker_zmq.errors import StaleWriteError
-from tasker_zmq.store.statements import Row, rows, run
+from tasker_zmq.store.statements import Row, rows, run, send
 from tasker_zmq.store.tables import Discrepancy
 
 
 class NewBatchStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One step's place in a new batch; `sequence_order` counts from 1."""
 
+    batch_step_id: int
     step_id: StepId
     batch_id: BatchId
     sequence_order: int
@@ -50,6 +50,15 @@ class BatchArrow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last: bool
 
 
+class FormerAccount(msgspec.Struct, frozen=True, gc=False):
+    """What memory has of a batch's row; it may not be locked."""
+
+    transitions: int
+    partials: int
+    completion: bool
+    session_id: SessionId
+
+
 class BatchAccount(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a tick adds to one batch's row."""
 
@@ -62,6 +71,7 @@ class BatchAccount(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     transitions: int
     published_at: datetime | None
     reconciliation_status: str
+    former: FormerAccount | None = None  # None: the row is locked
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,8 +104,11 @@ def start(
     core_id: CoreId,
     now: datetime,
 ) -> None:
-    """Write the batches and move their steps; raises StaleWriteError unless every step moved."""
-    started = rows(
+    """Write the batches and move their steps; nobody waits for it.
+
+    Whoever waits or commits meets StaleWriteError unless every step moved.
+    """
+    send(
         connection,
         "start_batches",
         {
@@ -105,6 +118,7 @@ def start(
             "handler_classes": [step.handler_class for step in steps],
             "attempts": [step.attempts for step in steps],
             "confirmed": [step.confirmed for step in steps],
+            "batch_step_ids": [step.batch_step_id for step in steps],
             "batch_ids": [batch.batch_id for batch in batches],
             "batch_uuids": [batch.batch_uuid for batch in batches],
             "batch_task_ids": [batch.task_id for batch in batches],
@@ -117,9 +131,7 @@ def start(
             "core_id": core_id,
             "now": now,
         },
-    )[0][0]
-    if started != len(steps):
-        raise StaleWriteError(f"{len(steps)} steps were to start, {started} did")
+    )
 
 
 def expired(connection: Connection, batch_ids: Sequence[BatchId]) -> Sequence[Row]:

@@ -3,15 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 
 from tasker_zmq.errors import UnreachableError
+from tasker_zmq.store.pipelining import PipeliningConnection
 
 # A generic plan made while a table was still small must not stay a sequential scan for ever: every
 # hot statement finds its rows by key, so scans and the joins that need them are priced out. Bitmaps
@@ -66,7 +68,7 @@ def create(
         "idle_in_transaction_session_timeout": limits.statement_timeout_seconds,
     }
     options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items())
-    return create_engine(
+    engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
@@ -82,6 +84,12 @@ def create(
             "keepalives_idle": 30,
         },
     )
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> PipeliningConnection:
+    return PipeliningConnection.connect(*arguments, **parameters)
 
 
 def is_starting(engine: Engine, *, connect_timeout_seconds: float) -> bool:

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 
+from tasker_zmq.domain.graph import children
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
 from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.template import Backoff, BackoffKind
@@ -56,6 +58,15 @@ class StepDefinition:
     confirm_start: bool
 
 
+@dataclass(frozen=True)
+class Shape:
+    """The graph of a definition by places, which count from 0."""
+
+    places: dict[NamedStepId, int]
+    parent_counts: tuple[int, ...]
+    children: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Definition:
     """A named task with its steps, parents first."""
@@ -71,6 +82,18 @@ class Definition:
     @property
     def full_name(self) -> str:
         return f"{self.namespace}/{self.name}@{self.version}"
+
+    @cached_property
+    def shape(self) -> Shape:
+        """Which step waits for which."""
+        names = [step.name for step in self.steps]
+        place_of = {name: place for place, name in enumerate(names)}
+        below = children(names, {step.name: step.depends_on for step in self.steps})
+        return Shape(
+            places={step.named_step_id: place for place, step in enumerate(self.steps)},
+            parent_counts=tuple(len(set(step.depends_on)) for step in self.steps),
+            children=tuple(tuple(place_of[each] for each in below[name]) for name in names),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

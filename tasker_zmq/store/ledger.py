@@ -89,6 +89,10 @@ def _accounts(accounts: Sequence[BatchAccount]) -> dict[str, list[Any]]:
         "transition_counts": [each.transitions for each in accounts],
         "published": [each.published_at for each in accounts],
         "reconciliations": [each.reconciliation_status for each in accounts],
+        "former_transitions": [each.former and each.former.transitions for each in accounts],
+        "former_partials": [each.former and each.former.partials for each in accounts],
+        "former_sessions": [each.former and each.former.session_id for each in accounts],
+        "former_completions": [each.former and each.former.completion for each in accounts],
     }
 
 

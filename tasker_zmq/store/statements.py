@@ -13,12 +13,12 @@ from typing import Any, Final
 import psycopg
 from sqlalchemy import Connection, TextClause, text
 
-from tasker_zmq.store.prepared import Done, PreparedStatements, Row, Statement
+from tasker_zmq.store.pipelining import PipeliningConnection
+from tasker_zmq.store.prepared import Done, Pending, Row, Statement
 
-__all__ = ["Row", "names", "rows", "run", "source", "statement"]
+__all__ = ["Pending", "Row", "names", "rows", "run", "send", "source", "statement"]
 
 _PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
-_PREPARED: Final = "tasker_zmq.prepared"  # in the pool's notes on a connection
 
 
 def source(name: str) -> str:
@@ -70,19 +70,40 @@ def run(connection: Connection, name: str, values: Mapping[str, Any]) -> int:
     return _execute(connection, name, values).touched
 
 
+def send(connection: Connection, name: str, values: Mapping[str, Any]) -> Pending:
+    """Have a named statement run without waiting for it: the commit does, or whoever asks next.
+
+    Raises psycopg's errors, as do those who wait; they also raise StaleWriteError.
+    """
+    driver, statement_ = _begun(connection), _numbered(name)
+    try:
+        return driver.statements.send(statement_, [values[e] for e in statement_.parameters])
+    except psycopg.Error as error:
+        _look_at(connection, driver, error)
+        raise
+
+
 def _execute(connection: Connection, name: str, values: Mapping[str, Any]) -> Done:
-    driver: psycopg.Connection[Any] | None = connection.connection.driver_connection
-    if driver is None:
-        raise psycopg.InterfaceError("the connection is closed")
+    driver, statement_ = _begun(connection), _numbered(name)
+    try:
+        return driver.statements.execute(statement_, [values[e] for e in statement_.parameters])
+    except psycopg.Error as error:
+        _look_at(connection, driver, error)
+        raise
+
+
+def _begun(connection: Connection) -> PipeliningConnection:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, PipeliningConnection):
+        raise psycopg.InterfaceError("the connection is closed, or was not made by create()")
     if not connection.in_transaction():
         connection.begin()  # as SQLAlchemy's own execution does: else commit() would do nothing
-    prepared: PreparedStatements | None = connection.info.get(_PREPARED)
-    if prepared is None:
-        prepared = connection.info[_PREPARED] = PreparedStatements(driver)
-    statement_ = _numbered(name)
-    try:
-        return prepared.execute(statement_, [values[each] for each in statement_.parameters])
-    except psycopg.Error as error:
-        if driver.closed or driver.broken:
-            connection.invalidate(error)  # else the pool would hand the dead connection out again
-        raise
+    return driver
+
+
+def _look_at(
+    connection: Connection, driver: "psycopg.Connection[Any]", error: psycopg.Error
+) -> None:
+    """A dead connection must not be handed out again by the pool."""
+    if driver.closed or driver.broken:
+        connection.invalidate(error)

@@ -1,19 +1,18 @@
 """Steps and their tasks: loading what results name, applying outcomes, creating, sweeping."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, bindparam, select, text
 
-from tasker_zmq.domain.ids import CoreId, NamedStepId, NamedTaskId, StepId, TaskId
+from tasker_zmq.domain.ids import BatchId, CoreId, NamedStepId, NamedTaskId, StepId, TaskId
 from tasker_zmq.domain.states import StepEvent, StepState
-from tasker_zmq.errors import StaleWriteError
 from tasker_zmq.store.ledger import NOTHING_RECEIVED, Recording
-from tasker_zmq.store.statements import Row, rows, run
+from tasker_zmq.store.statements import Row, rows, run, send
 from tasker_zmq.store.tables import Task
 
 
@@ -31,6 +30,7 @@ class Move(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     uncharged: int = 0  # attempts given back
     lost: int = 0  # losses added
     unheard: bool = False  # its batch ended without a word about it
+    carried_in: BatchId | None = None  # the batch in which memory has it; None: it is locked
 
 
 class ReadyStep(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -80,9 +80,12 @@ class NewTask:
 
 @dataclass(frozen=True, kw_only=True)
 class Created:
-    """Which tasks came into being, and the steps with which they begin."""
+    """Which tasks came into being, with the ids of their steps, and the steps that they begin with.
 
-    task_ids: frozenset[TaskId]
+    The ids are in the order of the definition.
+    """
+
+    step_ids: Mapping[TaskId, Sequence[int]]
     ready: tuple[ReadyStep, ...]
 
 
@@ -92,26 +95,6 @@ class ClaimedScheduled:
 
     task_ids: frozenset[TaskId]
     ready: tuple[ReadyStep, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SweepPage:
-    """One page of open tasks: `cursor` is None behind the last one; `cut`: a task has more."""
-
-    ready: tuple[ReadyStep, ...]
-    cursor: tuple[int, int] | None
-    cut: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Crowd:
-    """Steps to pass over: of these definitions, unless more urgent than `priority`."""
-
-    definitions: frozenset[tuple[NamedTaskId, NamedStepId]]
-    priority: int
-
-
-SWEEP_START = (-(1 << 31), 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,12 +151,7 @@ def apply(
     """
     if not moves and recording is NOTHING_RECEIVED:
         return Moved()
-    returned = rows(
-        connection, "apply_results", {**_moves(moves), **recording.values(), "now": now}
-    )
-    moved = sum(1 for row in returned if row.kind == "moved")
-    if moved != len(moves):
-        raise StaleWriteError(f"{len(moves)} steps were to move, {moved} did")
+    returned = rows(connection, "apply_results", _outcomes(moves, recording, now=now))
     return Moved(
         ready=_in_order(
             ready_step(row) for row in returned if row.kind == "ready" and row.elsewhere is None
@@ -186,6 +164,30 @@ def apply(
         blocked=tuple(row.task_id for row in returned if row.kind == "blocked"),
         finished=tuple(row.task_id for row in returned if row.kind == "finished"),
     )
+
+
+def send_moves(
+    connection: Connection,
+    moves: Sequence[Move],
+    recording: Recording,
+    *,
+    ready: int,
+    now: datetime,
+) -> Callable[[], tuple[TaskId, ...]]:
+    """As `apply` when it is known that so many steps become ready, and that no task is held up.
+
+    Returns at once what tells after the commit which tasks are over. If anything else would follow,
+    whoever waits or commits meets StaleWriteError.
+    """
+    values = _outcomes(moves, recording, now=now, foreseen=ready)
+    pending = send(connection, "apply_results", values)
+    return lambda: tuple(row.task_id for row in pending.rows if row.kind == "finished")
+
+
+def _outcomes(
+    moves: Sequence[Move], recording: Recording, *, now: datetime, foreseen: int | None = None
+) -> dict[str, Any]:
+    return {**_moves(moves), **recording.values(), "now": now, "foreseen": foreseen}
 
 
 def _moves(moves: Sequence[Move]) -> dict[str, list[Any]]:
@@ -201,6 +203,7 @@ def _moves(moves: Sequence[Move]) -> dict[str, list[Any]]:
         "uncharged": [move.uncharged for move in moves],
         "lost": [move.lost for move in moves],
         "unheard": [move.unheard for move in moves],
+        "carried_in": [move.carried_in for move in moves],
     }
 
 
@@ -237,6 +240,7 @@ def create(
     gaps.
     """
     tasks = sorted(tasks, key=lambda task: task.task_id)
+    offsets = list(accumulate((task.step_count for task in tasks), initial=0))
     returned = rows(
         connection,
         "create_tasks",
@@ -251,15 +255,20 @@ def create(
             "source_systems": [task.source_system for task in tasks],
             "reasons": [task.reason for task in tasks],
             "correlation_ids": [task.correlation_id for task in tasks],
-            "offsets": list(accumulate((task.step_count for task in tasks), initial=0))[:-1],
+            "offsets": offsets[:-1],
             "step_ids": list(step_ids),
             "scheduled_fors": [task.scheduled_for for task in tasks],
             "core_id": core_id,
             "now": now,
         },
     )
+    created = {row.task_id for row in returned if row.kind == "created"}
     return Created(
-        task_ids=frozenset(row.task_id for row in returned if row.kind == "created"),
+        step_ids={
+            task.task_id: step_ids[start:end]
+            for task, (start, end) in zip(tasks, pairwise(offsets), strict=True)
+            if task.task_id in created
+        },
         ready=_in_order(ready_step(row) for row in returned if row.kind == "ready"),
     )
 
@@ -294,41 +303,6 @@ def next_retry(connection: Connection, *, core_id: CoreId) -> datetime | None:
     """When the next waiting step of this core's tasks is due."""
     found = rows(connection, "next_retry", {"core_id": core_id})
     return found[0].next_attempt_at if found else None
-
-
-def sweep(
-    connection: Connection,
-    *,
-    core_id: CoreId,
-    after: tuple[int, int],
-    tasks_max: int,
-    steps_max: int,
-    crowd: Crowd | None = None,
-) -> SweepPage:
-    """Viable steps of one page of this core's open tasks; with a crowd it always counts as cut."""
-    crowded = sorted(crowd.definitions) if crowd else []
-    returned = rows(
-        connection,
-        "sweep_viable_steps",
-        {
-            "core_id": core_id,
-            "after_priority": after[0],
-            "after_task_id": after[1],
-            "at_most": tasks_max,
-            "steps_max": steps_max,
-            "crowded_tasks": [task_id for task_id, _ in crowded],
-            "crowded_steps": [step_id for _, step_id in crowded],
-            "crowded_priority": crowd.priority if crowd else 0,
-        },
-    )
-    tasks = {row.task_id for row in returned}
-    cut = len(returned) == steps_max
-    last = returned[-1] if cut or len(tasks) == tasks_max else None
-    return SweepPage(
-        ready=tuple(ready_step(row) for row in returned if row.step_id is not None),
-        cursor=None if last is None else (-last.priority, last.task_id),
-        cut=cut or crowd is not None,
-    )
 
 
 def claim(connection: Connection, *, core_id: CoreId, now: datetime, at_most: int) -> list[TaskId]:

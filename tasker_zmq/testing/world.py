@@ -166,7 +166,7 @@ class World:
         try:
             ticked = self._tick(received)
         except StaleWriteError:
-            self.state.contents.clear()
+            self.state.doubt()
             ticked = self._tick(received)
         ticked.changes.carry_out()
         for publication in ticked.outbox.publications:

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from tasker_zmq.pipeline.inbox import Received
 from tasker_zmq.pipeline.state import CoreState
 from tasker_zmq.pipeline.tuning import Tuning
-from tasker_zmq.store.steps import SWEEP_START
+from tasker_zmq.store.sweeping import SWEEP_START
 from tasker_zmq.testing.simulated_worker import Word, failing
 from tasker_zmq.testing.world import Node, World, template
 from tests.pipeline.conftest import MakeWorld

@@ -66,14 +66,13 @@ class Access:
         fate = self.fate()
         driver: Any = connection.connection.dbapi_connection
         self.commits += driver.info.transaction_status is not TransactionStatus.IDLE
-        if fate is Fate.DONE:
-            self.committed(self.words)
-            return
-        if fate is Fate.UNKNOWN_DONE:
-            driver.commit()
+        if fate in {Fate.DONE, Fate.UNKNOWN_DONE}:
+            driver.commit()  # it may fail by itself: what was sent ahead is heard of only here
             self.committed(self.words)
         else:
             driver.rollback()
+        if fate is Fate.DONE:
+            return
         if fate is Fate.CRASH_BEFORE:
             raise CrashError
         if fate is Fate.CONFLICT:

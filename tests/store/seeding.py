@@ -4,6 +4,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -148,9 +149,8 @@ class Story:
         )
 
     def send(self, step_ids: Sequence[StepId], worker: NewRegistration) -> "SentBatch":
-        (number,) = batches.reserve_ids(
-            self.connection, "tasker_step_execution_batches", "batch_id", count=1
-        )
+        ids = partial(batches.reserve_ids, self.connection)
+        (number,) = ids("tasker_step_execution_batches", "batch_id", count=1)
         registration_id, known = self._about(worker.session_id, step_ids)
         new = NewBatch(
             batch_id=BatchId(number),
@@ -163,8 +163,10 @@ class Story:
             timeout_seconds=60,
             publication=1,
         )
+        places = iter(ids("tasker_step_execution_batch_steps", "id", count=len(step_ids)))
         carried = [
             NewBatchStep(
+                batch_step_id=next(places),
                 step_id=step_id,
                 batch_id=new.batch_id,
                 sequence_order=order,
@@ -379,8 +381,7 @@ class Cast:
 
 
 def told(connection: Connection, clock: ManualClock) -> Cast:
-    story = Story(connection, clock)
-    named = story.publish(diamond())
+    named = (story := Story(connection, clock)).publish(diamond())
     worker = story.worker("anna", HANDLERS, supported=[named])
     complete = story.task(named, identity="ORD-1", tags=("vip",), context={"order_id": 1})
     story.run_task(complete, worker)

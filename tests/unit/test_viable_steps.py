@@ -9,7 +9,8 @@ from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.domain.template import Backoff
 from tasker_zmq.pipeline.viable import Entry, ViableSteps
 from tasker_zmq.store.definitions import StepDefinition
-from tasker_zmq.store.steps import Crowd, ReadyStep
+from tasker_zmq.store.steps import ReadyStep
+from tasker_zmq.store.sweeping import Crowd
 from tasker_zmq.testing import ManualClock
 
 STEPS_MAX = 6

@@ -132,8 +132,10 @@ class Floor:
             _Sent(batch=self._batch(BatchId(batch_id), len(steps)), steps=steps)
             for batch_id, steps in zip(ids, packed, strict=True)
         ]
+        places = iter(self._reserve("tasker_step_execution_batch_steps", "id", len(chosen)))
         rows = [
             NewBatchStep(
+                batch_step_id=next(places),
                 step_id=step.step_id,
                 batch_id=each.batch.batch_id,
                 sequence_order=order,

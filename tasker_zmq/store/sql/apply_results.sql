@@ -1,18 +1,21 @@
 -- apply_results: what results come to, in one statement. Moves steps along their arrows and carries
 -- the consequences: transitions, children that wait for one parent less, tasks whose last leaf is
 -- complete. Adds to each batch what was heard of it, writes its transitions, and one ledger row for
--- each message. Moves are guarded by the expected state: `moved` rows are exactly those that moved,
--- `ready` rows are steps that may now be sent: by another core, if `elsewhere` names one. Of steps
--- that wait to be tried again, `postponed` names those whose task is another core's. The batches
--- were locked when they were loaded.
+-- each message. Moves are guarded by the expected state, and where memory decided them by the batch
+-- as well, as batches are then by what was heard of them before: if any row is not as expected it
+-- all fails (tasker_stale). `ready` rows are steps that may now be sent: by another core, if
+-- `elsewhere` names one. Of steps that wait for another try, `postponed` names those whose task is
+-- another core's. Where `foreseen` says how many steps become ready, and that nothing else follows,
+-- only the tasks that are over are returned, and whatever else follows makes it fail.
 WITH outcome AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:from_states AS text[]), CAST(:to_states AS text[]),
         CAST(:events AS text[]), CAST(:results AS text[]), CAST(:errors AS text[]),
         CAST(:next_attempts AS timestamptz[]), CAST(:worker_names AS text[]),
-        CAST(:uncharged AS integer[]), CAST(:lost AS integer[]), CAST(:unheard AS boolean[])
+        CAST(:uncharged AS integer[]), CAST(:lost AS integer[]), CAST(:unheard AS boolean[]),
+        CAST(:carried_in AS bigint[])
     ) AS u(step_id, from_state, to_state, event, results, error, next_attempt_at, worker_name,
-           uncharged, lost, unheard)
+           uncharged, lost, unheard, carried_in)
 ),
 moved AS (
     UPDATE tasker_workflow_steps s SET
@@ -30,6 +33,7 @@ moved AS (
             THEN CAST(:now AS timestamptz) END
     FROM outcome o
     WHERE s.workflow_step_id = o.step_id AND s.state = o.from_state
+      AND (o.carried_in IS NULL OR s.current_batch_id = o.carried_in)
     RETURNING s.workflow_step_id, s.task_id, s.named_step_id, s.is_leaf, s.transitions,
         s.state, s.unfinished_parents, s.attempts, s.retry_limit, s.created_at, o.from_state,
         o.event
@@ -78,9 +82,12 @@ account AS MATERIALIZED (
         CAST(:batch_ids AS bigint[]), CAST(:partials AS integer[]), CAST(:completed AS integer[]),
         CAST(:failed AS integer[]), CAST(:completions AS boolean[]), CAST(:states AS text[]),
         CAST(:transition_counts AS integer[]), CAST(:published AS timestamptz[]),
-        CAST(:reconciliations AS text[])
+        CAST(:reconciliations AS text[]), CAST(:former_transitions AS integer[]),
+        CAST(:former_partials AS integer[]), CAST(:former_completions AS boolean[]),
+        CAST(:former_sessions AS text[])
     ) AS u(batch_id, partials, completed, failed, completion, state, transitions, published_at,
-           reconciliation_status)
+           reconciliation_status, former_transitions, former_partials, former_completion,
+           former_session)
 ),
 counted AS (
     UPDATE tasker_step_execution_batches b SET
@@ -93,7 +100,13 @@ counted AS (
         published_at = coalesce(b.published_at, a.published_at),
         reconciliation_status = a.reconciliation_status,
         updated_at = CAST(:now AS timestamptz)
-    FROM account a WHERE b.batch_id = a.batch_id
+    FROM account a
+    WHERE b.batch_id = a.batch_id AND (a.former_transitions IS NULL
+        OR (b.transitions = a.former_transitions
+            AND b.partial_results_received = a.former_partials
+            AND b.final_completion_received = a.former_completion
+            AND b.session_id = a.former_session))
+    RETURNING b.batch_id
 ),
 entry AS (
     INSERT INTO tasker_step_execution_batch_received_results
@@ -134,35 +147,54 @@ arrow_written AS (
         CAST(:now AS timestamptz)
     FROM arrow a CROSS JOIN (SELECT count(*) AS flags FROM overtaken) o
     WHERE o.flags >= 0 -- the flags must be taken down before the new ones go up
-)
-SELECT 'moved' AS kind, workflow_step_id AS step_id, task_id, named_step_id,
-    NULL::bigint AS named_task_id, NULL::integer AS priority, NULL::integer AS attempts,
-    NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at, NULL::text AS elsewhere
-FROM moved
-UNION ALL
-SELECT 'ready', r.workflow_step_id, r.task_id, r.named_step_id, t.named_task_id, t.priority,
-    r.attempts, r.retry_limit, r.created_at,
-    CASE WHEN t.processing_core_id <> :core_id THEN t.processing_core_id END
-FROM (
-    SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
-    FROM unblocked
-    WHERE unfinished_parents = 0 AND state = 'pending'
+),
+told AS MATERIALIZED (
+    SELECT 'ready' AS kind, r.workflow_step_id AS step_id, r.task_id, r.named_step_id,
+        t.named_task_id, t.priority, r.attempts, r.retry_limit, r.created_at AS step_created_at,
+        CASE WHEN t.processing_core_id <> :core_id THEN t.processing_core_id END AS elsewhere
+    FROM (
+        SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
+        FROM unblocked
+        WHERE unfinished_parents = 0 AND state = 'pending'
+        UNION ALL
+        SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
+        FROM moved
+        WHERE state = 'pending' AND unfinished_parents = 0
+    ) r JOIN tasker_tasks t USING (task_id)
     UNION ALL
-    SELECT workflow_step_id, task_id, named_step_id, attempts, retry_limit, created_at
-    FROM moved
-    WHERE state = 'pending' AND unfinished_parents = 0
-) r JOIN tasker_tasks t USING (task_id)
-UNION ALL
-SELECT 'postponed', NULL, m.task_id, NULL, NULL, NULL, NULL, NULL, NULL, t.processing_core_id
-FROM moved m JOIN tasker_tasks t USING (task_id)
-WHERE m.state = 'waiting_for_retry' AND t.processing_core_id <> :core_id
-UNION ALL
-SELECT 'blocked', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM advanced WHERE failed_steps > 0 AND state = 'in_progress'
-UNION ALL
-SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM progress p JOIN tasker_tasks t USING (task_id) -- those that are not among the advanced
-WHERE p.leaves + p.failures = 0 AND t.failed_steps > 0 AND t.state = 'in_progress'
-UNION ALL
-SELECT 'finished', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-FROM advanced WHERE state = 'complete';
+    SELECT 'postponed', NULL, m.task_id, NULL, NULL, NULL, NULL, NULL, NULL, t.processing_core_id
+    FROM moved m JOIN tasker_tasks t USING (task_id)
+    WHERE m.state = 'waiting_for_retry' AND t.processing_core_id <> :core_id
+    UNION ALL
+    SELECT 'blocked', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM advanced WHERE failed_steps > 0 AND state = 'in_progress'
+    UNION ALL
+    SELECT 'blocked', NULL, p.task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM progress p JOIN tasker_tasks t USING (task_id) -- those that are not among the advanced
+    WHERE p.leaves + p.failures = 0 AND t.failed_steps > 0 AND t.state = 'in_progress'
+    UNION ALL
+    SELECT 'finished', NULL, task_id, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    FROM advanced WHERE state = 'complete'
+),
+agreed AS MATERIALIZED (
+    SELECT CASE
+        WHEN moved.n <> cardinality(CAST(:step_ids AS bigint[]))
+            THEN tasker_stale('steps to move', cardinality(CAST(:step_ids AS bigint[])), moved.n)
+        WHEN counted.n <> cardinality(CAST(:batch_ids AS bigint[]))
+            THEN tasker_stale('batches', cardinality(CAST(:batch_ids AS bigint[])), counted.n)
+        WHEN other.ready <> CAST(:foreseen AS integer)
+            THEN tasker_stale('steps to be ready', CAST(:foreseen AS integer), other.ready)
+        WHEN other.surprises > 0 AND CAST(:foreseen AS integer) IS NOT NULL
+            THEN tasker_stale('tasks held up', 0, other.surprises)
+        ELSE true END AS whole
+    FROM (SELECT count(*) AS n FROM moved) moved
+    CROSS JOIN (SELECT count(*) AS n FROM counted) counted
+    CROSS JOIN (
+        SELECT count(*) FILTER (WHERE kind = 'ready') AS ready,
+            count(*) FILTER (WHERE kind = 'blocked' OR elsewhere IS NOT NULL) AS surprises
+        FROM told
+    ) other
+)
+SELECT told.* FROM agreed LEFT JOIN told ON CAST(:foreseen AS integer) IS NULL
+    OR told.kind = 'finished'
+WHERE agreed.whole;

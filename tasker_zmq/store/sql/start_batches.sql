@@ -1,12 +1,12 @@
 -- start_batches: writes new batches, their join rows and first transitions, moves their steps to
--- in_progress, and starts their tasks. Steps may have been offered from memory: the count says
--- whether all of them could still be sent.
+-- in_progress, and starts their tasks. Steps may have been offered from memory: unless all of them
+-- can still be sent it fails (tasker_stale).
 WITH sent AS MATERIALIZED (
     SELECT * FROM unnest(
         CAST(:step_ids AS bigint[]), CAST(:step_batch_ids AS bigint[]), CAST(:orders AS integer[]),
         CAST(:handler_classes AS text[]), CAST(:attempts AS integer[]),
-        CAST(:confirmed AS boolean[])
-    ) AS u(step_id, batch_id, sequence_order, handler_class, attempts, confirmed)
+        CAST(:confirmed AS boolean[]), CAST(:batch_step_ids AS bigint[])
+    ) AS u(step_id, batch_id, sequence_order, handler_class, attempts, confirmed, batch_step_id)
 ),
 batch AS (
     INSERT INTO tasker_step_execution_batches
@@ -46,7 +46,7 @@ started AS (
           FROM tasker_tasks t WHERE t.task_id = s.task_id
       )
     RETURNING s.workflow_step_id, s.task_id, s.transitions, s.attempts, n.batch_id,
-        n.sequence_order, n.handler_class, n.confirmed
+        n.sequence_order, n.handler_class, n.confirmed, n.batch_step_id
 ),
 written AS (
     INSERT INTO tasker_workflow_step_transitions
@@ -57,9 +57,9 @@ written AS (
 ),
 carried AS (
     INSERT INTO tasker_step_execution_batch_steps
-        (batch_id, workflow_step_id, sequence_order, attempt, expected_handler_class, confirmed_at,
-         created_at)
-    SELECT batch_id, workflow_step_id, sequence_order, attempts - 1, handler_class,
+        (id, batch_id, workflow_step_id, sequence_order, attempt, expected_handler_class,
+         confirmed_at, created_at)
+    SELECT batch_step_id, batch_id, workflow_step_id, sequence_order, attempts - 1, handler_class,
         CASE WHEN confirmed THEN CAST(:now AS timestamptz) END, CAST(:now AS timestamptz)
     FROM started
 ),
@@ -74,4 +74,6 @@ task_written AS (
     SELECT task_id, transitions, 'pending', 'in_progress', 'start', CAST(:now AS timestamptz)
     FROM task_started
 )
-SELECT count(*) FROM started;
+SELECT CASE WHEN count(*) = cardinality(CAST(:step_ids AS bigint[])) THEN true
+    ELSE tasker_stale('steps to start', cardinality(CAST(:step_ids AS bigint[])), count(*)) END
+FROM started;
