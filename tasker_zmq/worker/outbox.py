@@ -4,9 +4,9 @@ In memory they do not outlive the process; durable_outbox.py keeps them in a fil
 """
 
 import heapq
+from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from tasker_zmq.domain.ids import BatchUuid, StepId
 from tasker_zmq.protocol import topics
@@ -19,8 +19,7 @@ RESEND_SECONDS_MAX: Final = 15.0
 Report = PartialResult | BatchCompletion | BatchError
 
 
-@dataclass(frozen=True)
-class OutboxKey:
+class OutboxKey(NamedTuple):
     """What a ResultsRecorded entry names."""
 
     batch_id: BatchUuid
@@ -38,8 +37,7 @@ def key_of(report: Report) -> OutboxKey:
     return OutboxKey(report.batch_id, topic, None, None)
 
 
-@dataclass(frozen=True)
-class Unrecorded:
+class Unrecorded(NamedTuple):
     """A result, how often it was sent, and when it is to be sent (again)."""
 
     key: OutboxKey
@@ -90,19 +88,24 @@ class MemoryOutbox:
     def __init__(self, chance: Callable[[], float]) -> None:
         self._chance = chance  # from 0 to 1, spreads the resends of many workers
         self._kept: dict[OutboxKey, Unrecorded] = {}
-        self._timetable: list[tuple[float, int, OutboxKey]] = []
+        self._fresh: deque[Unrecorded] = deque()  # in the order in which they came, due at once
+        self._timetable: list[tuple[float, int, OutboxKey]] = []  # a heap
         self._entries = 0
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def add(self, key: OutboxKey, report: Report, *, now: float) -> None:
-        self._keep(Unrecorded(key, report, 0, now))
+        entry = self._kept[key] = Unrecorded(key, report, 0, now)
+        self._fresh.append(entry)
 
     def due(self, now: float) -> tuple[Unrecorded, ...]:
         found: list[Unrecorded] = []
         while (entry := self._first()) is not None and entry.due <= now:
             heapq.heappop(self._timetable)
+            found.append(entry)
+        while (entry := self._first_fresh()) is not None and entry.due <= now:
+            self._fresh.popleft()
             found.append(entry)
         return tuple(found)
 
@@ -112,17 +115,17 @@ class MemoryOutbox:
             return
         wait = min(RESEND_SECONDS * 2.0**entry.sent, RESEND_SECONDS_MAX)
         due = now + wait * (0.75 + 0.25 * self._chance())
-        self._keep(replace(entry, sent=entry.sent + 1, due=due))
+        self._keep(Unrecorded(key, entry.report, entry.sent + 1, due))
 
     def later(self, key: OutboxKey, *, now: float) -> None:
         entry = self._kept.get(key)
         if entry is not None:
-            self._keep(replace(entry, due=now + RESEND_SECONDS))
+            self._keep(entry._replace(due=now + RESEND_SECONDS))
 
     def hurry(self, *, now: float, batch_id: BatchUuid | None = None) -> None:
         for key, entry in list(self._kept.items()):
             if batch_id is None or key.batch_id == batch_id:
-                self._keep(replace(entry, due=now))
+                self._keep(entry._replace(due=now))
 
     def recorded(self, entries: Iterable[Recorded]) -> None:
         for each in entries:
@@ -130,8 +133,8 @@ class MemoryOutbox:
             self._kept.pop(key, None)
 
     def next_due(self) -> float | None:
-        entry = self._first()
-        return None if entry is None else entry.due
+        dues = [each.due for each in (self._first_fresh(), self._first()) if each is not None]
+        return min(dues, default=None)
 
     def batch_ids(self) -> tuple[BatchUuid, ...]:
         return tuple(dict.fromkeys(key.batch_id for key in self._kept))
@@ -155,4 +158,13 @@ class MemoryOutbox:
             if entry is not None and entry.due == due:
                 return entry
             heapq.heappop(self._timetable)
+        return None
+
+    def _first_fresh(self) -> Unrecorded | None:
+        """The first of those that were never due before; what has changed since is dropped."""
+        while self._fresh:
+            entry = self._fresh[0]
+            if self._kept.get(entry.key) is entry:
+                return entry
+            self._fresh.popleft()
         return None
