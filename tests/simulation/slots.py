@@ -121,7 +121,7 @@ class QuietInbox(EventInbox):
     def __init__(self) -> None:
         self._told: deque[RunEvent] = deque()
 
-    def put(self, key: RunKey, what: Outcome | Progress) -> None:
+    def put(self, key: RunKey, what: Outcome | Progress, *, more_follows: bool = False) -> None:
         self._told.append(RunEvent(key, what))
 
     def wake(self) -> None:

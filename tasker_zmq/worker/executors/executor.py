@@ -8,6 +8,8 @@ from typing import Final, Protocol
 
 from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, StepRun
 
+# How long a result may lie until the loop looks for it, when whoever has it has more to come.
+LOOK_SECONDS: Final = 0.001
 # The worker's loop sleeps at most this long, so only a shorter timeout needs to wake it.
 LOOP_SLEEP_SECONDS_MAX: Final = 2.0
 
@@ -46,6 +48,7 @@ class EventInbox:
     def __init__(self) -> None:
         self._events: deque[RunEvent] = deque()
         self._woken = False
+        self._looks_soon = False
         self._reader, self._writer = socket.socketpair()
         self._reader.settimeout(0)
         self._writer.settimeout(0)
@@ -54,10 +57,17 @@ class EventInbox:
         """What the loop polls for reading."""
         return self._reader.fileno()
 
-    def put(self, key: RunKey, what: Outcome | Progress) -> None:
-        """Hand an event over and wake the loop."""
+    def put(self, key: RunKey, what: Outcome | Progress, *, more_follows: bool = False) -> None:
+        """Hand an event over; wake the loop, unless more follows at once and it looks anyhow."""
         self._events.append(RunEvent(key, what))
-        self.wake()
+        if not (more_follows and self._looks_soon):
+            self.wake()
+
+    def look_soon(self, *, promised: bool) -> None:
+        """The loop says whether it will sleep no longer than LOOK_SECONDS from now on."""
+        self._looks_soon = promised
+        if not promised and self._events:
+            self.wake()
 
     def wake(self) -> None:
         """End the loop's sleep; also from a signal handler."""

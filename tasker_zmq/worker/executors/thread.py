@@ -4,7 +4,7 @@ import itertools
 import logging
 import threading
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -12,7 +12,7 @@ from tasker_zmq.clock import Clock
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.worker.calling import Surroundings, call
 from tasker_zmq.worker.cancellation import Cancellation
-from tasker_zmq.worker.executors.executor import LOOP_SLEEP_SECONDS_MAX, EventInbox
+from tasker_zmq.worker.executors.executor import LOOK_SECONDS, LOOP_SLEEP_SECONDS_MAX, EventInbox
 from tasker_zmq.worker.executors.waiting import WaitingRuns
 from tasker_zmq.worker.registry import HandlerRegistry
 from tasker_zmq.worker.runs import Outcome, Progress, RunKey, StepRun, cancelled, failed, timed_out
@@ -20,8 +20,11 @@ from tasker_zmq.worker.runs import Outcome, Progress, RunKey, StepRun, cancelled
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class _Running:
+BRISK_MS: Final = 0.25  # a handler that takes no longer has its slot back at once
+BRISK_RUNS: Final = 8  # so many begin between two looks of the loop while handlers are brisk
+
+
+class _Running(NamedTuple):
     run: StepRun
     cancellation: Cancellation
     deadline: float | None
@@ -41,12 +44,16 @@ class ThreadExecutor:
         self._running: dict[int, _Running] = {}
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
+        self._look_at: float | None = None  # None: nothing waits, or slots call one another
+        self._taken_before = 0  # runs, when the loop looked last
+        self._stalled = False
 
     def start(self) -> None:
         for _ in range(self._concurrency):
             self._open_slot()
 
     def submit(self, run: StepRun) -> None:
+        self._stalled = False
         self._waiting.put(run)
 
     def expire(self) -> None:
@@ -65,10 +72,30 @@ class ThreadExecutor:
             self._waiting.ended(each.run.key)
             each.cancellation.set("its time is up")
             self._open_slot()
+        if self._look_at is not None and now >= self._look_at:
+            self._look()
+
+    def _look(self) -> None:
+        """Call slots to what waits, if those that are under way do not get on with it."""
+        self._look_at = None
+        begun = self._waiting.taken - self._taken_before
+        if begun < BRISK_RUNS:
+            self._waiting.brisk = False
+            self._stalled = True
+            self._waiting.call(self._concurrency if begun == 0 else 1)
 
     def next_deadline(self) -> float | None:
         with self._lock:
             found = [each.deadline for each in self._running.values() if each.deadline is not None]
+        looks = bool(self._waiting) and not self._stalled
+        self._inbox.look_soon(promised=looks)
+        if not looks:
+            self._look_at = None
+        elif self._look_at is None:
+            self._look_at = self._clock.monotonic() + LOOK_SECONDS
+            self._taken_before = self._waiting.taken
+        if self._look_at is not None:
+            found.append(self._look_at)
         return min(found, default=None)
 
     def give_back(self) -> tuple[StepRun, ...]:
@@ -100,7 +127,8 @@ class ThreadExecutor:
                 log(_log, logging.WARNING, Event.LATE_RESULT_DISCARDED, **run.ids)
                 return  # the slot was given to another thread
             self._waiting.ended(run.key)
-            self._inbox.put(run.key, outcome)
+            brisk = self._waiting.brisk = outcome.execution_time_ms <= BRISK_MS
+            self._inbox.put(run.key, outcome, more_follows=brisk and len(self._waiting) > 0)
 
     def _begin(self, number: int, run: StepRun, cancellation: Cancellation) -> None:
         seconds = run.timeout_seconds

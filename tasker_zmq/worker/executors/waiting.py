@@ -3,7 +3,6 @@
 import threading
 from collections import deque
 from collections.abc import Collection
-from queue import SimpleQueue
 
 from tasker_zmq.worker.cancellation import Cancellation
 from tasker_zmq.worker.runs import RunKey, StepRun
@@ -14,48 +13,73 @@ Waiting = tuple[StepRun, Cancellation]
 class WaitingRuns:
     """First come, first run. The worker's loop puts and takes back; slots take, on any thread.
 
-    One slot at a time is called, and calls the next one when it leaves runs behind: handlers that
-    take a while run side by side soon, and those that take no time do not wake a slot each.
+    One slot at a time is called, that which has been idle for the shortest time, and it calls the
+    next one when it leaves runs behind: handlers that take a while run side by side soon. Not so
+    while `brisk`: where handlers take no time, one slot has them all done before a second one is
+    awake. Who says so has to look, and to `call` slots when it was not true.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: deque[Waiting] = deque()
-        self._calls: SimpleQueue[bool] = SimpleQueue()  # True: the slot that takes it is to close
-        self._called = False  # a call is under way to some slot
+        self._idle: list[threading.Lock] = []  # one for each slot that waits to be called
+        self._called = 0  # slots that were called and are not yet awake
+        self._closing = 0
         self._flags: dict[RunKey, Cancellation] = {}  # of all runs that have not ended
+        self.taken = 0  # runs, so far
+        self.brisk = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def put(self, run: StepRun) -> None:
         flag = self._flags[run.key] = Cancellation()
         with self._lock:
+            followed = self.brisk and bool(self._waiting)  # by a slot that will be back soon
             self._waiting.append((run, flag))
-        self._call()
+            if followed or self._called or not self._idle:
+                return
+        self.call(1)
 
     def take(self) -> Waiting | None:
         """The next one, as soon as there is one; None when the slot is to close."""
         while (taken := self.take_now()) is None:
-            if self._calls.get():
-                return None
-            self._called = False
-        if self._waiting:
-            self._call()
+            with self._lock:
+                if self._waiting:
+                    continue
+                if self._closing:
+                    self._closing -= 1
+                    return None
+                called = threading.Lock()
+                called.acquire()
+                self._idle.append(called)
+            called.acquire()
+            with self._lock:
+                self._called -= 1
+        if self._waiting and not self.brisk:
+            self.call(1)
         return taken
 
     def take_now(self) -> Waiting | None:
         """The next one, or None when none waits."""
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            if not self._waiting:
+                return None
+            self.taken += 1
+            return self._waiting.popleft()
+
+    def call(self, slots: int) -> None:
+        """Have so many slots under way to what waits, as far as there are idle ones."""
+        with self._lock:
+            for _ in range(min(slots - self._called, len(self._idle))):
+                self._called += 1
+                self._idle.pop().release()
 
     def close(self, slots: int) -> None:
         """Tell this many slots to close, once nothing waits any more."""
-        for _ in range(slots):
-            self._calls.put(True)
-
-    def _call(self) -> None:
         with self._lock:
-            called, self._called = self._called, True
-        if not called:
-            self._calls.put(False)
+            self._closing += slots
+        self.call(slots)
 
     def give_back(self) -> tuple[StepRun, ...]:
         """Every run that waits."""
