@@ -4,9 +4,8 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
@@ -14,16 +13,17 @@ import orjson
 from tasker_zmq.clock import Clock
 from tasker_zmq.worker.binding import invoke
 from tasker_zmq.worker.cancellation import Cancellation
-from tasker_zmq.worker.context import Context
+from tasker_zmq.worker.context import Context, context_from
 from tasker_zmq.worker.handlers import Handler
 from tasker_zmq.worker.output import encode_output
 from tasker_zmq.worker.runs import Outcome, StepRun, cancelled, failed_by
 
+NOTHING: Final = msgspec.Raw(b"{}")
+
 Report = Callable[[bytes], None]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What a run has beside its inputs: where progress goes, who may call it off, the time."""
 
     report: Report
@@ -67,7 +67,7 @@ def context_of(run: StepRun, around: Surroundings) -> Context:
     def report_value(value: object) -> None:
         report(encode_output(value, bytes_max=run.output_bytes_max, nesting_max=run.nesting_max))
 
-    return Context(
+    return context_from(
         task_id=request.task_id,
         step_id=request.step_id,
         step_name=request.step_name,
@@ -87,7 +87,7 @@ def context_of(run: StepRun, around: Surroundings) -> Context:
 
 
 def _mapping(raw: msgspec.Raw | msgspec.UnsetType) -> dict[str, Any]:
-    if isinstance(raw, msgspec.UnsetType):
+    if isinstance(raw, msgspec.UnsetType) or raw == NOTHING:
         return {}
     found = orjson.loads(bytes(raw))
     return found if isinstance(found, dict) else {}

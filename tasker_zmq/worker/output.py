@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
@@ -12,7 +11,8 @@ import orjson
 
 from tasker_zmq.protocol.checks import INT64_MAX, INT64_MIN, nesting
 
-_MAYBE_LONG: Final = re.compile(rb"\d{19}")
+_DIGITS: Final = bytes.maketrans(b"123456789", b"000000000")
+_LONG: Final = b"0" * len(str(INT64_MAX))  # a search for it takes a tenth of a pattern's time
 _NUL_ESCAPE: Final = b"\\u0000"
 _BACKSLASH: Final = b"\\\\"  # an escaped one: what follows it is no escape
 _PLAIN: Final = (str, bool, int, float, type(None))
@@ -34,7 +34,7 @@ def encode_output(value: object, *, bytes_max: int, nesting_max: int) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         problem = next(_problems(value, "$", 0), None)
         raise UnfitOutputError(problem or f"the output is not JSON: {error}") from None
-    if b"null" in encoded or _NUL_ESCAPE in encoded or _MAYBE_LONG.search(encoded):
+    if b"null" in encoded or _NUL_ESCAPE in encoded or _LONG in encoded.translate(_DIGITS):
         problem = next(_problems(value, "$", 0), None)
         if problem is None and _NUL_ESCAPE in encoded.replace(_BACKSLASH, b""):
             problem = "the output has a NUL character"  # in an object that hides where
