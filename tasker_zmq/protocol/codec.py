@@ -29,6 +29,7 @@ from tasker_zmq.protocol.messages import (
 
 COLLECTED_BYTES_MAX: Final = 1 << 16  # smaller payloads are not worth a pause
 DETAIL_CHARACTERS_MAX: Final = 400  # a sentence about a message must not be as long as the message
+UNREADABLE: Final = (msgspec.DecodeError, RecursionError, ValueError)  # from parsers
 _TOPIC = re.compile(rb"[\w.:-]{1,200}")
 _encoder = msgspec.json.Encoder()
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
@@ -135,8 +136,10 @@ def _check_counts(message: ResultMessage, limits: WireLimits) -> None:
 def decode_command(frame: bytes, limits: WireLimits) -> Command:
     """The envelope of a command; raises ProtocolError."""
     check_text(frame, bytes_max=limits.command_bytes_max, nesting_max=limits.nesting_max)
-    with _problems_told():
+    try:
         return _command_decoder.decode(frame)
+    except UNREADABLE as error:
+        raise _problem(error) from None
 
 
 def decode_step_batch(frame: bytes, limits: WireLimits) -> StepBatch:
@@ -144,14 +147,22 @@ def decode_step_batch(frame: bytes, limits: WireLimits) -> StepBatch:
     _, body = split_topic([frame], 1)
     if len(body) > limits.steps_bytes_max:
         raise ProtocolError("too_large", f"{len(body)} bytes, at most {limits.steps_bytes_max}")
-    with _problems_told():
+    try:
         return _batch_decoder.decode(body)
+    except UNREADABLE as error:
+        raise _problem(error) from None
 
 
 def decode_data(payload_data: msgspec.Raw, kind: type[Payload]) -> Payload:
     """A command's payload as the struct that its type names; raises ProtocolError."""
-    with _problems_told(), _uncollected(memoryview(payload_data).nbytes):
-        return _payload_decoder(kind).decode(payload_data)
+    decoder = _payload_decoder(kind)
+    try:
+        if memoryview(payload_data).nbytes <= COLLECTED_BYTES_MAX:
+            return decoder.decode(payload_data)
+        with _uncollected():
+            return decoder.decode(payload_data)
+    except UNREADABLE as error:
+        raise _problem(error) from None
 
 
 def decode_if_given(given: msgspec.Raw, kind: type[Payload]) -> Payload | None:
@@ -171,24 +182,19 @@ def _payload_decoder(kind: type[Payload]) -> msgspec.json.Decoder[Payload]:
     return found
 
 
-@contextmanager
-def _problems_told() -> Iterator[None]:
-    """Whatever the parser raises, as a ProtocolError."""
-    try:
-        yield
-    except msgspec.ValidationError as error:
-        raise ProtocolError("invalid", _detail(error)) from None
-    except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        raise ProtocolError("not_json", _detail(error)) from None
+def _problem(error: Exception) -> ProtocolError:
+    """What a parser raised, in the words of the protocol."""
+    reason = "invalid" if isinstance(error, msgspec.ValidationError) else "not_json"
+    return ProtocolError(reason, _detail(error))
 
 
 @contextmanager
-def _uncollected(length: int) -> Iterator[None]:
+def _uncollected() -> Iterator[None]:
     """Of a megabyte of lists a tenth of the time is making them; the rest is garbage collection.
 
     It looks at all of them again and again while they are made, and none can be garbage yet.
     """
-    pause = length > COLLECTED_BYTES_MAX and gc.isenabled()
+    pause = gc.isenabled()
     if pause:
         gc.disable()
     try:
