@@ -84,7 +84,7 @@ class BatchesInHand:
         del opened.unfinished[step_id]
         opened.sequence += 1
         status = COMPLETED if outcome.completed else FAILED
-        digest = hashlib.sha256(bytes(outcome.output)).hexdigest() if outcome.completed else None
+        digest = hashlib.sha256(outcome.output).hexdigest() if outcome.completed else None
         opened.summaries.append(
             StepSummary(
                 step_id=step_id,
@@ -113,6 +113,11 @@ class BatchesInHand:
             if opened is not None and step_id in opened.unfinished:
                 del opened.unfinished[step_id]
                 opened.dropped += 1
+
+    def is_over(self, batch_id: BatchUuid) -> bool:
+        """Whether it is open although all its steps have ended: `end_batch` has its account."""
+        opened = self._open.get(batch_id)
+        return opened is not None and not opened.unfinished
 
     def end_batch(
         self, batch_id: BatchUuid, *, now: float, timestamp: str

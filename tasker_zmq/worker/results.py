@@ -17,6 +17,8 @@ from tasker_zmq.worker.outbox import Outbox, Report, Unrecorded, key_of
 IN_VAIN: Final = 3  # sendings of one result
 IN_VAIN_SECONDS: Final = 5.0
 
+_HEADS: Final = {topic: topics.subscription(topic) for topic in topics.RESULT_TOPICS}
+
 _log = logging.getLogger(__name__)
 
 
@@ -94,15 +96,16 @@ class Results:
         """Whether it left."""
         if link is None or link.plane is None:
             return False
-        report = msgspec.structs.replace(report, session_id=link.session_id)
+        changes: dict[str, object] = {"session_id": link.session_id}
         if resend and isinstance(report, PartialResult):
-            report = msgspec.structs.replace(report, resend=resend)
-        return link.plane.publish(topic, codec.encode_frame(topics.subscription(topic), report))
+            changes["resend"] = resend
+        told = msgspec.structs.replace(report, **changes)
+        return link.plane.publish(topic, codec.encode_frame(_HEADS[topic], told))
 
 
 def _is_in_vain(entry: Unrecorded, link: CoreLink, now: float) -> bool:
-    silent = now - link.recorded_at > IN_VAIN_SECONDS
-    return silent and link.can_publish and entry.sent >= IN_VAIN
+    silent = entry.sent >= IN_VAIN and now - link.recorded_at > IN_VAIN_SECONDS
+    return silent and link.can_publish
 
 
 def _was_moved(entry: Recorded, news: ResultsRecorded, link: CoreLink) -> bool:

@@ -1,8 +1,10 @@
 """The worker's loop: the one thread that owns the sockets; handlers run elsewhere."""
 
 import logging
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from typing import Final
 
 import zmq
@@ -31,7 +33,8 @@ from tasker_zmq.worker.intake import understand
 from tasker_zmq.worker.links import Hands, Links
 from tasker_zmq.worker.outbox import Outbox
 from tasker_zmq.worker.results import Results
-from tasker_zmq.worker.runs import Outcome, RunEvent, RunKey, cancelled, runs_of
+from tasker_zmq.worker.runs import Outcome, Progress, RunEvent, RunKey, cancelled, runs_of
+from tasker_zmq.worker.watch import Watch
 
 FLUSH_SECONDS_MAX: Final = 2.0
 GOODBYE_SECONDS_MAX: Final = 1.0
@@ -90,8 +93,7 @@ class Worker:
         self._stop_due = 0.0
         self._returned: list[InHand] = []
         self._exit_code = 0
-        self._poller = zmq.Poller()
-        self._polled: tuple[object, ...] = ()
+        self._watch = Watch(parts.inbox)
 
     def run(self) -> int:
         """Serve until asked to stop; the process's exit code."""
@@ -110,30 +112,40 @@ class Worker:
         self._parts.inbox.wake()
 
     def _turn(self) -> None:
-        self._sleep()
+        ready = self._sleep()
         now = self._clock.monotonic()
-        for link in self._links:
-            for news in link.receive(now):
-                self._hear(link, news, now)
-            self._read_plane(link, now)
-        for event in self._parts.inbox.take():
-            self._report(event)
+        self._listen(ready, now)
+        self._report(self._parts.inbox.take())
         self._parts.executor.expire()
         self._links.turn(self._clock.monotonic())
         self._ask_to_start()
+        self._send_results()
+        if self._stop_asked or self._stop is not StopPhase.SERVING:
+            self._go_on_stopping(self._clock.monotonic())
+
+    def _listen(self, ready: Container[object], now: float) -> None:
+        for link in self._links:
+            if link.control.sockets.socket in ready:
+                for news in link.receive(now):
+                    self._hear(link, news, now)
+            self._read_plane(link, ready, now)
+
+    def _send_results(self) -> None:
         if self._results.settle():
             self._accept_while_writable()
         for link in self._results.send_due(self._links):
             if link.control.phase is Phase.REGISTERED:
                 link.control.seek(self._clock.monotonic(), reason="no result is recorded")
-        if self._stop_asked or self._stop is not StopPhase.SERVING:
-            self._go_on_stopping(self._clock.monotonic())
 
-    def _read_plane(self, link: CoreLink, now: float) -> None:
-        if link.plane is not None and link.plane.read_subscriptions():
+    def _read_plane(self, link: CoreLink, ready: Container[object], now: float) -> None:
+        plane = link.plane
+        if plane is None:
+            return
+        if plane.results in ready and plane.read_subscriptions():
             self._parts.outbox.hurry(now=now)
-        for frame in link.batches():
-            self._receive_batch(link, frame, now)
+        if plane.steps in ready:
+            for frame in plane.batches():
+                self._receive_batch(link, frame, now)
 
     def _hear(self, link: CoreLink, news: News, now: float) -> None:
         match news:
@@ -152,8 +164,8 @@ class Worker:
             case Shutdown():
                 self.ask_to_stop()
 
-    def _sleep(self) -> None:
-        """Until something arrives or is due."""
+    def _sleep(self) -> Container[object]:
+        """Until something arrives or is due; the sockets that have something."""
         now = self._clock.monotonic()
         dues = [self._links.next_due(), self._parts.executor.next_deadline()]
         dues.append(self._results.next_due(self._links))
@@ -163,24 +175,10 @@ class Worker:
             dues.append(self._stop_due)
         due = min((each for each in dues if each is not None), default=now + LOOP_SLEEP_SECONDS_MAX)
         seconds = min(max(due - now, 0.0), LOOP_SLEEP_SECONDS_MAX)
-        self._watch().poll(round(seconds * 1_000 + 0.5))
+        return self._wait(milliseconds=ceil(seconds * 1_000))
 
-    def _watch(self) -> zmq.Poller:
-        """A poller on the sockets of the moment; made anew only when they changed."""
-        wanted = tuple(
-            (link.control.sockets, link.control.wants_to_write, link.plane) for link in self._links
-        )
-        if wanted != self._polled:
-            self._polled = wanted
-            self._poller = zmq.Poller()
-            self._poller.register(self._parts.inbox.fileno(), zmq.POLLIN)
-            for sockets, wants_to_write, plane in wanted:
-                flags = zmq.POLLIN | (zmq.POLLOUT if wants_to_write else 0)
-                self._poller.register(sockets.socket, flags)
-                if plane is not None:
-                    self._poller.register(plane.steps, zmq.POLLIN)
-                    self._poller.register(plane.results, zmq.POLLIN)
-        return self._poller
+    def _wait(self, *, milliseconds: int) -> Container[object]:
+        return self._watch.wait(self._links, milliseconds=milliseconds)
 
     @property
     def wants_to_write(self) -> bool:
@@ -280,26 +278,38 @@ class Worker:
             self._parts.inbox.put(run.key, cancelled(news.reason))
         self._parts.executor.cancel(keys, news.reason)
 
-    def _report(self, event: RunEvent) -> None:
-        timestamp = self._clock.now().isoformat()
-        if not isinstance(event.what, Outcome):
-            link = self._links.owner(event.key[0])
-            if link is not None and link.can_publish:  # a hint: it is not kept
-                progress = self._batches.progress(event.key, event.what, timestamp=timestamp)
-                if progress is not None:
-                    self._results.send_hint(progress)
-            return
-        result = self._batches.end_step(event.key, event.what, timestamp=timestamp)
+    def _report(self, events: Iterable[RunEvent]) -> None:
+        timestamp = ""
+        for event in events:
+            timestamp = timestamp or self._clock.now().isoformat()
+            if isinstance(event.what, Outcome):
+                self._end_step(event.key, event.what, timestamp)
+            else:
+                self._send_hint(event.key, event.what, timestamp)
+
+    def _send_hint(self, key: RunKey, progress: Progress, timestamp: str) -> None:
+        """Once, if it can be: it is not kept."""
+        link = self._links.owner(key[0])
+        if link is not None and link.can_publish:
+            hint = self._batches.progress(key, progress, timestamp=timestamp)
+            if hint is not None:
+                self._results.send_hint(hint)
+
+    def _end_step(self, key: RunKey, outcome: Outcome, timestamp: str) -> None:
+        result = self._batches.end_step(key, outcome, timestamp=timestamp)
         if result is None:
             return
         self._links.end_step(result.batch_id)
         self._results.keep(result)
-        _log_step(event.key, event.what)
-        self._end_batch(result.batch_id)
+        if not outcome.completed or _log.isEnabledFor(logging.DEBUG):
+            _log_step(key, outcome)
+        self._end_batch(result.batch_id, timestamp)
 
-    def _end_batch(self, batch_id: BatchUuid) -> None:
+    def _end_batch(self, batch_id: BatchUuid, timestamp: str | None = None) -> None:
+        if not self._batches.is_over(batch_id):
+            return
         now = self._clock.monotonic()
-        timestamp = self._clock.now().isoformat()
+        timestamp = timestamp or self._clock.now().isoformat()
         completion = self._batches.end_batch(batch_id, now=now, timestamp=timestamp)
         if completion is not None:
             self._results.keep(completion)

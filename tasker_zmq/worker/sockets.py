@@ -4,6 +4,7 @@ Options are set before connecting, LINGER is 0 (the outbox owns what was not rec
 keepalive stands in for ZMTP heartbeats. Source: docs/PROTOCOL.md, section "Sockets".
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,7 +14,30 @@ from tasker_zmq.protocol import topics
 
 RECONNECT_MS: Final = 50
 RECONNECT_MS_MAX: Final = 200  # a restarted daemon gets work done only once we are back
+READABLE: Final = int(zmq.POLLIN)
 SEND_FRAMES_MAX: Final = 10_000  # a fuse: the outbox keeps what does not fit
+
+
+def _frames(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+    """The messages that have arrived.
+
+    Behind a lone one it is asked for more: to try in vain costs more than a message, an exception.
+    """
+    with contextlib.suppress(zmq.Again):
+        yield _message(socket)
+        if int(socket.get(zmq.EVENTS)) & READABLE:
+            while True:
+                yield _message(socket)
+
+
+def _message(socket: zmq.Socket[bytes]) -> list[bytes]:
+    """One message, by its frames, which know whether there is another; raises zmq.Again."""
+    frame = socket.recv(zmq.DONTWAIT, copy=False)
+    found = [frame.bytes]
+    while frame.more:
+        frame = socket.recv(zmq.DONTWAIT, copy=False)
+        found.append(frame.bytes)
+    return found
 
 
 def _prepare(socket: zmq.Socket[bytes]) -> None:
@@ -50,11 +74,7 @@ class CommandSocket:
 
     def received(self) -> Iterator[bytes]:
         """The commands that have arrived; a REQ-shaped peer's empty frame is skipped."""
-        while True:
-            try:
-                frames = self.socket.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
+        for frames in _frames(self.socket):
             yield frames[-1]
 
     def close(self) -> None:
@@ -73,6 +93,7 @@ class DataSockets:
         topic: bytes,
     ) -> None:
         self._wanted: set[bytes] = set()
+        self._answers: dict[str, bool] = {}  # of `wanted`, until a subscription comes or goes
         self._topic = topic
         self.results = context.socket(zmq.XPUB)
         self.steps = context.socket(zmq.SUB)
@@ -93,21 +114,23 @@ class DataSockets:
     def read_subscriptions(self) -> bool:
         """Take note of who wants what; whether some topic is wanted now and was not."""
         news = False
-        while True:
-            try:
-                frame = self.results.recv(zmq.DONTWAIT)
-            except zmq.Again:
-                return news
+        for frame in map(b"".join, _frames(self.results)):
+            self._answers.clear()
             if frame[:1] == b"\x01":
                 news = news or frame[1:] not in self._wanted
                 self._wanted.add(frame[1:])
             elif frame[:1] == b"\x00":
                 self._wanted.discard(frame[1:])
+        return news
 
     def wanted(self, topic: str) -> bool:
         """Whether somebody has subscribed to `topic`."""
-        name = topics.subscription(topic)
-        return any(name.startswith(prefix) for prefix in self._wanted)
+        answer = self._answers.get(topic)
+        if answer is None:
+            name = topics.subscription(topic)
+            answer = any(name.startswith(prefix) for prefix in self._wanted)
+            self._answers[topic] = answer
+        return answer
 
     def publish(self, topic: str, frame: bytes) -> bool:
         """Whether it left: False while nobody wants it, or while the connection is full."""
@@ -121,11 +144,7 @@ class DataSockets:
 
     def batches(self) -> Iterator[bytes]:
         """The frames that have arrived."""
-        while True:
-            try:
-                frames = self.steps.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
-                return
+        for frames in _frames(self.steps):
             yield frames[0] if len(frames) == 1 else frames[0].rstrip(b" ") + b" " + frames[1]
 
     def refuse_more(self) -> None:

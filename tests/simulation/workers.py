@@ -1,8 +1,9 @@
 """Worker processes: the real worker's loop, on simulated sockets, with handlers that roll dice."""
 
 import random
+from collections.abc import Container
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tasker_zmq.clock import IdMaker
 from tasker_zmq.protocol.commands import RegisterWorker, WorkerMetadata
@@ -47,16 +48,24 @@ class Loop(Protocol):
         """It has something to send, and a connection for it."""
 
 
+class _Anything(Container[object]):
+    """Whatever is asked for may have come."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+ANYTHING = _Anything()
+
+
 class _Loop(Worker):
     """The real loop; where it would sleep it says for how long."""
 
     seconds = 0.0
 
-    def _watch(self) -> Any:
-        return self
-
-    def poll(self, milliseconds: int) -> None:
+    def _wait(self, *, milliseconds: int) -> Container[object]:
         self.seconds = milliseconds / 1_000
+        return ANYTHING
 
     def turn(self) -> float:
         self._turn()
