@@ -1,7 +1,7 @@
 """Finding work by oneself: what a starting core takes up again, and the slow sweep ever after."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -23,7 +23,7 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import sweeping as sweep_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.statements import Row
-from tasker_zmq.store.workers import LivingCore
+from tasker_zmq.store.workers import KnownCore
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def wake(connection: Connection, state: CoreState, tuning: Tuning, *, now: datet
     worker_store.close_sessions_of(connection, state.core_id, now=now)
     reach_store.forget(connection, state.core_id)
     state.next_retry_at = step_store.next_retry(connection, core_id=state.core_id)
-    state.cores = _addresses(worker_store.living(connection, now=now))
+    state.cores = _addresses(_living(worker_store.known(connection), now))
     state.sweep_cursor = sweep_store.SWEEP_START
     state.next_sweep_at = now
     after = BatchId(0)
@@ -165,10 +165,13 @@ def _former_session(state: CoreState, session_id: SessionId, heard_at: datetime)
     )
 
 
-def claim(turn: Turn, *, at_most: int) -> list[TaskId]:
-    """Claim tasks that nobody living owns; their viable steps are for the caller to find."""
+def claim(turn: Turn, *, at_most: int, some_died: bool = True) -> list[TaskId]:
+    """Claim tasks that nobody living owns; their viable steps are for the caller to find.
+
+    `some_died`: there are rows of cores whose lease is over.
+    """
     state = turn.state
-    if worker_store.fence(turn.connection, core_id=state.core_id, now=turn.now):
+    if some_died and worker_store.fence(turn.connection, core_id=state.core_id, now=turn.now):
         reach_store.forget_dead(turn.connection, now=turn.now)
     claimed = step_store.claim(
         turn.connection, core_id=state.core_id, now=turn.now, at_most=at_most
@@ -185,13 +188,15 @@ def look_soon(state: CoreState, now: datetime) -> None:
     _restart(state)
 
 
-def _succeed_the_dead(turn: Turn) -> bool:
+def _succeed_the_dead(turn: Turn, *, some_died: bool) -> bool:
     """Claim tasks and batches that nobody living owns; whether there are more of them."""
     state, tuning = turn.state, turn.tuning
-    claimed = claim(turn, at_most=tuning.sweep_tasks_max)
-    taken = batch_store.take_over(
-        turn.connection, core_id=state.core_id, now=turn.now, at_most=PAGE
-    )
+    claimed = claim(turn, at_most=tuning.sweep_tasks_max, some_died=some_died)
+    taken: Sequence[Row] = ()
+    if some_died:
+        taken = batch_store.take_over(
+            turn.connection, core_id=state.core_id, now=turn.now, at_most=PAGE
+        )
     if taken:
         held = _in_flight(turn.connection, taken)
         turn.changes.then(lambda: _watch(state, tuning, _Unsettled(taken, held), now=turn.now))
@@ -228,24 +233,27 @@ def sweep(turn: Turn) -> list[Entry]:
 
 
 def _look_around(turn: Turn) -> None:
-    """When it is time, or somebody's lease is over: who lives, and what nobody living owns."""
+    """When it is time, or a lease is over that was not seen renewed: who lives, and who died."""
     state, now = turn.state, turn.now
-    over = any(lease <= now for lease in state.neighbours.values())
+    until = resting.horizon(state, turn.tuning, now)
+    over = any(lease <= until for lease in state.neighbours.values())
     if not (over or turn.sweep_due):
         return
-    cores = worker_store.living(turn.connection, now=now)
-    others = {each.core_id: each.lease_expires_at for each in cores}
+    known = worker_store.known(turn.connection)
+    living = _living(known, now)
+    others = {each.core_id: each.lease_expires_at for each in living}
     others.pop(state.core_id, None)
-    turn.changes.then(lambda: _note_cores(state, _addresses(cores), others))
+    turn.changes.then(lambda: _note_cores(state, _addresses(living), others))
     if turn.sweep_due or state.neighbours.keys() - others.keys():
-        again_at = _look_for_work(turn, beside_others=bool(others))
+        some_died = len(living) < len(known)
+        again_at = _look_for_work(turn, beside_others=bool(others), some_died=some_died)
         turn.changes.then(lambda: _swept(state, again_at))
 
 
-def _look_for_work(turn: Turn, *, beside_others: bool) -> datetime:
+def _look_for_work(turn: Turn, *, beside_others: bool, some_died: bool) -> datetime:
     """Claim what nobody living owns; when to look again."""
     away = _was_away_lately(turn)
-    if not away and _succeed_the_dead(turn):
+    if not away and _succeed_the_dead(turn, some_died=some_died):
         return turn.now
     if beside_others:
         _sweep_beside_others(turn)
@@ -254,13 +262,17 @@ def _look_for_work(turn: Turn, *, beside_others: bool) -> datetime:
     return resting.rest(turn, FULL_SWEEP_EVERY if beside_others else None)
 
 
+def _living(cores: Iterable[KnownCore], now: datetime) -> list[KnownCore]:
+    return [each for each in cores if each.lease_expires_at > now]
+
+
 def _note_cores(
     state: CoreState, cores: tuple[CoreAddress, ...], others: dict[CoreId, datetime]
 ) -> None:
     state.cores, state.neighbours = cores, others
 
 
-def _addresses(cores: Sequence[LivingCore]) -> tuple[CoreAddress, ...]:
+def _addresses(cores: Iterable[KnownCore]) -> tuple[CoreAddress, ...]:
     """Of those that said where they are."""
     return tuple(
         CoreAddress(core_id=each.core_id, commands=each.commands)

@@ -21,8 +21,8 @@ _NAME_KEY: Final = "hashtextextended('tasker_zmq core ' || CAST(:core_id AS text
 
 
 @dataclass(frozen=True, kw_only=True)
-class LivingCore:
-    """A core whose lease lives; `commands` is where others reach it, if it said so."""
+class KnownCore:
+    """A core that lives, or once did; `commands` is where others reach it, if it said so."""
 
     core_id: CoreId
     commands: str | None
@@ -208,14 +208,11 @@ def renew_core(
     )
 
 
-def living(connection: Connection, *, now: datetime) -> list[LivingCore]:
-    """The cores that live, by name."""
+def known(connection: Connection) -> list[KnownCore]:
+    """All cores that ever ran and were not forgotten, by name."""
     commands = Core.endpoints["commands"].astext.label("commands")
-    chosen = select(Core.core_id, commands, Core.lease_expires_at).where(
-        Core.lease_expires_at > now
-    )
-    found = connection.execute(chosen.order_by(Core.core_id)).mappings()
-    return [LivingCore(**row) for row in found]
+    chosen = select(Core.core_id, commands, Core.lease_expires_at).order_by(Core.core_id)
+    return [KnownCore(**row) for row in connection.execute(chosen).mappings()]
 
 
 def living_cores(connection: Connection, *, now: datetime) -> dict[str, str]:

@@ -20,7 +20,9 @@ from tasker_zmq.testing.simulated_worker import SimulatedWorker
 from tasker_zmq.testing.world import Node, World, template
 from tests.pipeline.conftest import MakeWorld
 
-STATEMENTS_A_MINUTE, TRANSACTIONS_A_MINUTE = 55, 20
+STATEMENTS_A_MINUTE, TRANSACTIONS_A_MINUTE = 52, 20
+BESIDE_A_MINUTE = 80  # of each of two: they look after each other
+STEP_SECONDS = 1.0
 LONG = 120.0  # seconds after which a core rests as long as it ever does
 MINUTES = 4
 BEGINNING = re.compile(r'Query\t "(BEGIN|COMMIT|ROLLBACK)|Bind\t "" "tasker_begin"')
@@ -52,6 +54,12 @@ def sent(lines: IO[str]) -> list[str]:
     lines.seek(0)
     messages = [line for line in lines if "\tF\t" in line]
     return [line for line in messages if "\tQuery\t" in line or "\tBind\t" in line]
+
+
+def counted(messages: list[str]) -> tuple[int, int]:
+    """Statements, and transactions."""
+    asked = [each for each in messages if not BEGINNING.search(each)]
+    return len(asked), len([each for each in messages if '"COMMIT"' in each])
 
 
 def rest(world: World) -> None:
@@ -90,10 +98,26 @@ def test_a_core_with_two_workers_and_nothing_to_do_asks_next_to_nothing(world: W
     with traced(world.engine) as lines:
         world.wait(MINUTES * 60)
         messages = sent(lines)
-    asked = [each for each in messages if not BEGINNING.search(each)]
-    commits = [each for each in messages if '"COMMIT"' in each]
-    assert 0 < len(asked) <= STATEMENTS_A_MINUTE * MINUTES, "\n".join(messages[:60])
-    assert 0 < len(commits) <= TRANSACTIONS_A_MINUTE * MINUTES
+    asked, commits = counted(messages)
+    assert 0 < asked <= STATEMENTS_A_MINUTE * MINUTES, "\n".join(messages[:60])
+    assert 0 < commits <= TRANSACTIONS_A_MINUTE * MINUTES
+
+
+def test_cores_that_rest_beside_each_other_ask_little_more(make_world: MakeWorld) -> None:
+    world, other = make_world(), make_world(core_id="core-2", seed=2)
+    rest(world)
+    for _ in range(3):
+        other.tick()
+        world.tick()
+    with traced(world.engine) as lines:
+        for _ in range(int(MINUTES * 60 / STEP_SECONDS)):
+            world.clock.advance(STEP_SECONDS)
+            world.tick(*world.beats())
+            other.tick()
+        messages = sent(lines)
+    asked, commits = counted(messages)
+    assert 0 < asked <= 2 * BESIDE_A_MINUTE * MINUTES, "\n".join(messages[:60])
+    assert 0 < commits <= 2 * TRANSACTIONS_A_MINUTE * MINUTES
 
 
 def test_a_heartbeat_that_says_nothing_new_opens_no_transaction(world: World) -> None:
