@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from tasker_zmq.client.client import SubmittedTask, TaskerClient
-    from tasker_zmq.client.options import SubmitOptions
+    from tasker_zmq.client.options import SubmitManyOptions, SubmitOptions
 
 FULL_NAME: Final = re.compile(
     r"(?P<namespace>[A-Za-z_][\w.-]*)/(?P<name>[A-Za-z_][\w.-]*)"
@@ -86,6 +86,21 @@ class Workflow:
         from tasker_zmq.client.shared import shared_client
 
         return (client or shared_client()).submit(self.full_name, context, **options)
+
+    def submit_many(
+        self,
+        contexts: Iterable[Mapping[str, Any]],
+        /,
+        *,
+        identities: Iterable[str] | None = None,
+        client: "TaskerClient | None" = None,
+        **options: "Unpack[SubmitManyOptions]",
+    ) -> "list[SubmittedTask]":
+        """Have a task of this workflow made and run for each context; see TaskerClient."""
+        from tasker_zmq.client.shared import shared_client
+
+        submit_many = (client or shared_client()).submit_many
+        return submit_many(self.full_name, contexts, identities=identities, **options)
 
 
 def workflow(

@@ -1,13 +1,15 @@
 """Somebody who wants tasks done, and asks again until he is answered."""
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.bulk import InitializeTasks, TasksInitialized
 from tasker_zmq.protocol.commands import ERROR, SUCCESS, Command, ErrorData, Payload
-from tasker_zmq.protocol.tasks import TaskInitialized
+from tasker_zmq.protocol.tasks import InitializeTask, TaskInitialized, TaskRequest
 from tasker_zmq.store import submissions
 from tasker_zmq.testing.world import NAMESPACE
 from tests.simulation.network import Link
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_SECONDS = 2.0
 WORKFLOW = "simulated"
+SEVERAL_EVERY, SEVERAL = 3, 3  # of so many commands one asks for so many tasks
 
 
 class Client:
@@ -27,7 +30,7 @@ class Client:
         self._simulation = simulation
         self.link = Link("client")
         self.identity = simulation.new_identity("client")
-        self._asked: dict[str, str] = {}
+        self._asked: dict[str, tuple[str, ...]] = {}
         self._commands = 0
         options, dice = simulation.options, simulation.dice
         self.open = [f"order-{number}" for number in range(1, options.tasks + 1)]
@@ -47,23 +50,35 @@ class Client:
         if task in self._by_sql and self._asked_by_sql(task):
             return
         self._commands += 1
-        command = Command(
-            command_type="InitializeTask",
-            command_id=f"client-{self._commands}",
-            payload=Payload(
-                type="InitializeTask",
-                data=msgspec.Raw(
-                    self._simulation.cores.sites[0].world.request(
-                        WORKFLOW, {"order": task}, identity=task
-                    )
-                ),
-            ),
+        several = self._commands % SEVERAL_EVERY == 0
+        tasks = self._with_others(task) if several else (task,)
+        requests = [self._request(each) for each in tasks]
+        kind = "InitializeTasks" if several else "InitializeTask"
+        asked = (
+            InitializeTasks(task_requests=codec.raw(requests))
+            if several
+            else InitializeTask(task_request=requests[0])
         )
-        self._asked[command.command_id] = task
+        command = Command(
+            command_type=kind,
+            command_id=f"client-{self._commands}",
+            payload=Payload(type=kind, data=codec.raw(asked)),
+        )
+        self._asked[command.command_id] = tasks
         site = self._simulation.cores.some()
         if site is not None and site.process is not None:
             site.process.receive_command(self.link, self.identity, codec.encode(command))
         self._simulation.timeline.after(ASK_AGAIN_SECONDS, lambda: self._ask(task))
+
+    def _with_others(self, task: str) -> tuple[str, ...]:
+        """Some that nobody has asked for yet, or has had no answer about, go along."""
+        others = (each for each in self.open if each != task and each not in self._by_sql)
+        return (task, *islice(others, SEVERAL - 1))
+
+    def _request(self, task: str) -> TaskRequest:
+        world = self._simulation.cores.sites[0].world
+        payload = world.request(WORKFLOW, {"order": task}, identity=task)
+        return msgspec.json.decode(payload, type=InitializeTask).task_request
 
     def _asked_by_sql(self, task: str) -> bool:
         """Whether the database could be asked: then the task's number is known at once."""
@@ -79,8 +94,8 @@ class Client:
 
     def arrive(self, command: Command) -> None:
         """An answer."""
-        task = self._asked.get(command.correlation_id or "")
-        if task is None:
+        tasks = self._asked.get(command.correlation_id or "")
+        if tasks is None:
             return
         if command.payload.type == ERROR:
             refused = msgspec.json.decode(command.payload.data, type=ErrorData)
@@ -88,7 +103,17 @@ class Client:
                 return  # it stops; the next time another one is asked
         if command.payload.type != SUCCESS:
             raise ViolationError("tasks are taken", bytes(command.payload.data).decode()[:300])
-        told = msgspec.json.decode(command.payload.data, type=TaskInitialized)
-        self._simulation.witness.created(task, told.task_id)
-        if task in self.open:
-            self.open.remove(task)
+        for task, task_id in zip(tasks, _task_ids(command), strict=True):
+            self._simulation.witness.created(task, task_id)
+            if task in self.open:
+                self.open.remove(task)
+
+
+def _task_ids(answer: Command) -> list[int]:
+    if answer.command_type == "TaskInitialized":
+        return [msgspec.json.decode(answer.payload.data, type=TaskInitialized).task_id]
+    told = msgspec.json.decode(answer.payload.data, type=TasksInitialized)
+    refused = [each.refused.message for each in told.tasks if each.refused is not None]
+    if refused:
+        raise ViolationError("tasks are taken", refused[0][:300])
+    return [each.task_id for each in told.tasks if each.task_id is not None]

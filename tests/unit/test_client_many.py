@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tasker_zmq import step, workflow
 from tasker_zmq.client import AsyncTaskerClient, SomeRefusedError, TaskerClient, many
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.errors import NotFoundError, RefusedError, UnreachableError
@@ -19,6 +20,14 @@ from tests.unit.shell import OwnDaemon, asked_for, tasker
 WORKFLOW = "orders/fulfil"
 REFUSED = TaskAnswer(refused=ErrorData(code="invalid_context", message="no", hint="mend it"))
 BEYOND = TaskAnswer(refused=ErrorData(code="too_many", message="in another command"))
+
+
+@step
+def pack(order: int) -> int:
+    return order
+
+
+fulfil = workflow(f"{WORKFLOW}@1.0.0", pack)
 
 
 def requests(command: Command) -> list[dict[str, Any]]:
@@ -142,6 +151,14 @@ def test_no_more_commands_are_under_way_than_a_few_and_no_more_contexts_are_read
         client.submit_many(WORKFLOW, unread)
     assert len({each.command_id for each in daemon.asked}) == many.UNDER_WAY_MAX
     assert next(unread) == {"n": many.TASKS_MAX * many.UNDER_WAY_MAX}
+
+
+def test_a_workflow_in_code_submits_many_of_itself() -> None:
+    with OwnDaemon(made) as daemon, TaskerClient(daemon.endpoint) as client:
+        found = fulfil.submit_many(contexts(2), identities=("a", "b"), client=client)
+    assert [each.task_id for each in found] == [1, 2]
+    names = {f"{each['namespace']}/{each['name']}" for each in requests(daemon.asked[0])}
+    assert names == {WORKFLOW}
 
 
 def test_the_same_with_await() -> None:
