@@ -235,9 +235,7 @@ def sweep(turn: Turn) -> list[Entry]:
 def _look_around(turn: Turn) -> None:
     """When it is time, or a lease is over that was not seen renewed: who lives, and who died."""
     state, now = turn.state, turn.now
-    until = resting.horizon(state, turn.tuning, now)
-    over = any(lease <= until for lease in state.neighbours.values())
-    if not (over or turn.sweep_due):
+    if not (turn.sweep_due or _leases_end(turn)):
         return
     known = worker_store.known(turn.connection)
     living = _living(known, now)
@@ -248,6 +246,14 @@ def _look_around(turn: Turn) -> None:
         some_died = len(living) < len(known)
         again_at = _look_for_work(turn, beside_others=bool(others), some_died=some_died)
         turn.changes.then(lambda: _swept(state, again_at))
+
+
+def _leases_end(turn: Turn) -> bool:
+    """Whether another core's lease, as it was last seen, is over or soon will be."""
+    if not turn.state.neighbours:
+        return False
+    until = resting.horizon(turn.state, turn.tuning, turn.now)
+    return any(lease <= until for lease in turn.state.neighbours.values())
 
 
 def _look_for_work(turn: Turn, *, beside_others: bool, some_died: bool) -> datetime:

@@ -29,7 +29,6 @@ def at_work(state: CoreState, now: datetime) -> bool:
         or state.deadlines
         or state.unreconciled
         or state.viable.overflowed
-        or state.next_retry_at is not None
         or state.sweep_cursor is not None
         or (awake_until is not None and now <= awake_until)
     )
