@@ -201,11 +201,14 @@ def submissions(
     """A client with much under way; the steps of the tasks take long and wait."""
 
     def measure(system: System, scale: Scale) -> Figures:
-        started, tasks = time.perf_counter(), round(per_second * scale.seconds)
+        tasks, costs = round(per_second * scale.seconds), Costs.of(system)
+        started = time.perf_counter()
         submit(system, "nap", range(tasks))
         rate = tasks / (time.perf_counter() - started)
         return Figures(
-            peak_rss_mib=_peaks(system), more={"tasks": tasks, "tasks_per_second": round(rate, 1)}
+            cpu_seconds_per_1000_steps=Costs.of(system).since(costs, steps=tasks),
+            peak_rss_mib=_peaks(system),
+            more={"tasks": tasks, "tasks_per_second": round(rate, 1)},
         )
 
     return measure
