@@ -18,6 +18,7 @@ from tasker_zmq.worker.handlers import Handler
 from tasker_zmq.worker.output import encode_output
 from tasker_zmq.worker.runs import Outcome, StepRun, cancelled, failed_by
 
+PLAIN: Final = frozenset({dict, list, str, int, float, bool, type(None)})  # surely no awaitables
 NOTHING: Final = msgspec.Raw(b"{}")
 
 Report = Callable[[bytes], None]
@@ -36,7 +37,7 @@ def call(handler: Handler, run: StepRun, around: Surroundings) -> Outcome:
     started = around.clock.monotonic()
     try:
         value = invoke(handler, context_of(run, around))
-        if inspect.isawaitable(value):
+        if type(value) not in PLAIN and inspect.isawaitable(value):
             value = asyncio.run(_awaited(value, around.cancellation))
         output = _encoded(value, run)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a handler is its failure, not ours

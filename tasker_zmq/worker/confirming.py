@@ -25,6 +25,9 @@ class UnconfirmedRuns:
     def __init__(self) -> None:
         self._questions: dict[BatchUuid, _Question] = {}
 
+    def __len__(self) -> int:
+        return len(self._questions)
+
     def hold(self, batch_id: BatchUuid, runs: tuple[StepRun, ...], *, now: float) -> None:
         """Keep these back; the question is due at once."""
         self._questions[batch_id] = _Question(runs, due=now, wait_seconds=ASK_SECONDS)

@@ -41,7 +41,7 @@ def _check(batch: StepBatch, limits: WireLimits) -> None:
         raise ProtocolError(
             "too_many_steps", f"{len(batch.steps)} steps, at most {limits.batch_steps_max}"
         )
-    if len({each.step_id for each in batch.steps}) != len(batch.steps):
+    if len(batch.steps) > 1 and len({each.step_id for each in batch.steps}) != len(batch.steps):
         raise ProtocolError("repeated_step", "one step stands in the batch twice")
 
 

@@ -52,10 +52,10 @@ class Links:
         self._unusable: set[CoreAddress] = set()
         self._regrant_at = 0.0
         self._granted_to: list[CoreLink] = []
-        self._links = [CoreLink(url, parts, self) for url in dict.fromkeys(urls)]
+        self._links = tuple(CoreLink(url, parts, self) for url in dict.fromkeys(urls))
 
     def __iter__(self) -> Iterator[CoreLink]:
-        return iter(tuple(self._links))
+        return iter(self._links)
 
     def close(self) -> None:
         for link in self._links:
@@ -235,6 +235,9 @@ class Links:
 
     def next_due(self) -> float | None:
         """When `turn` has something to do at the earliest."""
+        lone = self._lone
+        if lone is not None:
+            return lone.control.next_due()
         dues = [each.control.next_due() for each in self._links]
         if any(each.is_live for each in self._links):
             dues += [
@@ -277,7 +280,7 @@ class Links:
         except zmq.ZMQError as error:
             self._refuse(core, str(error))
             return
-        self._links.append(link)
+        self._links = (*self._links, link)
         log(_log, logging.INFO, Event.CORE_FOUND, core=core.core_id, commands=core.commands)
 
     def _refuse(self, core: CoreAddress, problem: str) -> None:
@@ -287,7 +290,7 @@ class Links:
         log(_log, logging.WARNING, Event.CORE_NOT_REACHABLE, **told)
 
     def _drop(self, link: CoreLink) -> None:
-        self._links.remove(link)
+        self._links = tuple(each for each in self._links if each is not link)
         link.close()
         self._granted_to = []
         for each in self._links if len(self._links) == 1 else ():

@@ -118,7 +118,8 @@ class Worker:
         self._report(self._parts.inbox.take())
         self._parts.executor.expire()
         self._links.turn(self._clock.monotonic())
-        self._ask_to_start()
+        if self._unconfirmed:
+            self._ask_to_start()
         self._send_results()
         if self._stop_asked or self._stop is not StopPhase.SERVING:
             self._go_on_stopping(self._clock.monotonic())
@@ -169,7 +170,7 @@ class Worker:
         now = self._clock.monotonic()
         dues = [self._links.next_due(), self._parts.executor.next_deadline()]
         dues.append(self._results.next_due(self._links))
-        if any(link.control.phase is Phase.REGISTERED for link in self._links):
+        if self._unconfirmed and any(e.control.phase is Phase.REGISTERED for e in self._links):
             dues.append(self._unconfirmed.next_due())
         if self._stop is not StopPhase.SERVING:
             dues.append(self._stop_due)
