@@ -268,7 +268,7 @@ def at_once(_: Any) -> Any:
     def sent(self: Any, key: Any, *, now: float) -> None:
         entry = self._kept.get(key)
         if entry is not None:
-            self._keep(replace(entry, sent=entry.sent + 1, due=now))
+            self._keep(entry._replace(sent=entry.sent + 1, due=now))
 
     return sent
 
