@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -295,6 +297,13 @@ def not_for_legacy(original: Any) -> Any:
         return findings
 
     return time_out
+
+
+def only_seems_to_sweep(turn: Turn) -> list[Any]:
+    """Else it would be time to sweep in every tick."""
+    later = turn.now + timedelta(seconds=turn.tuning.sweep_seconds)
+    turn.changes.then(partial(setattr, turn.state, "next_sweep_at", later))
+    return []
 
 
 @contextmanager

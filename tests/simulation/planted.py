@@ -171,7 +171,9 @@ PLANTED: tuple[Planted, ...] = (
         {"failures": 0.7},
     ),
     Planted(
-        "nobody looks for work", replaced(discover, "sweep", lambda _: []), {"core_crash": 0.06}
+        "nobody looks for work",
+        replaced(discover, "sweep", defects.only_seems_to_sweep),
+        {"core_crash": 0.06},
     ),
     Planted(
         "a worker forgets its batches",
