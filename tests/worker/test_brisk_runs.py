@@ -14,7 +14,7 @@ from tasker_zmq.worker.runs import Outcome, StepRun
 from tests.worker.conftest import registry_from
 from tests.worker.fake_daemon import step_request
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 20.0
 
 
 def readable(inbox: EventInbox) -> bool:
@@ -57,6 +57,9 @@ class Gates:
     def await_begin(self, runs: int) -> None:
         for _ in range(runs):
             assert self._begun.acquire(timeout=WAIT_SECONDS)
+
+    def has_begun(self, *, seconds: float) -> bool:
+        return self._begun.acquire(timeout=seconds)
 
     def let_end(self, *numbers: int) -> None:
         for number in numbers:
@@ -101,6 +104,15 @@ class BriskBench:
         self.executor.expire()
         return [event.key[1] for event in self.inbox.take()]
 
+    def look_until_one_begins(self) -> None:
+        """Look whenever that was promised."""
+        for _ in range(1_000):
+            if self.executor.next_deadline() == self.clock.monotonic() + LOOK_SECONDS:
+                self.look()
+            if self.gates.has_begun(seconds=0.01):
+                return
+        raise AssertionError("nothing begins any more")
+
 
 @pytest.fixture
 def brisk() -> Iterator[Callable[[int], BriskBench]]:
@@ -140,3 +152,18 @@ def test_what_waits_behind_a_slow_step_gets_slots_of_its_own_at_the_next_look(
     bench.promise()
     assert bench.look() == []
     bench.gates.await_begin(3)
+
+
+def test_the_loop_looks_again_until_every_slot_was_called(
+    brisk: Callable[[int], BriskBench],
+) -> None:
+    bench = brisk(4)
+    for number in range(2, 9):
+        bench.submit(number)
+    bench.gates.await_begin(1)
+    bench.promise()
+    bench.gates.let_end(2, 4)
+    bench.gates.await_begin(1)  # the slot goes on with the third, which is slow
+    bench.look()  # a second slot will have the fourth at once, and then the fifth
+    for _ in range(4):  # until all four have one that is slow
+        bench.look_until_one_begins()

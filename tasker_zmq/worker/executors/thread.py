@@ -46,7 +46,7 @@ class ThreadExecutor:
         self._lock = threading.Lock()
         self._look_at: float | None = None  # None: nothing waits, or slots call one another
         self._taken_before = 0  # runs, when the loop looked last
-        self._stalled = False
+        self._stalled = False  # every slot has been called: there is nothing to look for
 
     def start(self) -> None:
         for _ in range(self._concurrency):
@@ -81,8 +81,8 @@ class ThreadExecutor:
         begun = self._waiting.taken - self._taken_before
         if begun < BRISK_RUNS:
             self._waiting.brisk = False
-            self._stalled = True
             self._waiting.call(self._concurrency if begun == 0 else 1)
+            self._stalled = not self._waiting.has_idle_slots
 
     def next_deadline(self) -> float | None:
         with self._lock:

@@ -32,6 +32,10 @@ class WaitingRuns:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def has_idle_slots(self) -> bool:
+        return bool(self._idle)
+
     def put(self, run: StepRun) -> None:
         flag = self._flags[run.key] = Cancellation()
         with self._lock:
