@@ -250,6 +250,7 @@ class Applying:
         decision = self._decide(outcome, step, batch)
         if word is not ResultStatus.IN_PROGRESS:
             self.findings.released.append((batch.session_id, step_id, batch.batch_id))
+            self._turn.end_step(batch.session_id, step_id, batch.batch_id)
         if decision.event is not None:
             if step.state is not StepState.IN_PROGRESS:
                 self._take_late(batch, step_id)

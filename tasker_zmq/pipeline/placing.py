@@ -42,14 +42,13 @@ class _Fit:
 class _Rooms(dict[SessionId, int]):
     """How many more steps each session may be sent in this tick; asked when first needed."""
 
-    def __init__(
-        self, sessions: Mapping[SessionId, Session], kept: Mapping[SessionId, int]
-    ) -> None:
+    def __init__(self, turn: Turn, kept: Mapping[SessionId, int]) -> None:
         super().__init__()
-        self._sessions, self._kept = sessions, kept
+        self._turn, self._kept = turn, kept
 
     def __missing__(self, session_id: SessionId) -> int:
-        room = self[session_id] = self._sessions[session_id].room - self._kept.get(session_id, 0)
+        session = self._turn.state.sessions[session_id]
+        room = self[session_id] = self._turn.room_of(session) - self._kept.get(session_id, 0)
         return room
 
 
@@ -120,7 +119,7 @@ class Placing:
         if session is None or session_id in self._turn.gone:
             return "the worker has just gone"
         problem = self._trouble(session)
-        if problem is None and session.room <= self._kept[session_id]:
+        if problem is None and self._turn.room_of(session) <= self._kept[session_id]:
             problem = f"the worker has all that its credit allows in hand ({session.credit} steps)"
         if problem is None:
             self._directed[step_id] = (session_id, wish)
@@ -162,7 +161,7 @@ class Placing:
         """By lane, for those kinds for which there is room."""
         waiting = self._turn.state.viable
         arrived = waiting.apart(fresh)
-        rooms = _Rooms(self._turn.state.sessions, self._kept)
+        rooms = _Rooms(self._turn, self._kept)
         places: dict[int, _Places] = {}
         lines: dict[int, list[Line[Entry]]] = {}
         for kind, task in {**waiting.kinds(), **arrived.kinds()}.items():
@@ -203,7 +202,7 @@ class Placing:
             each.worker_name: each  # a worker may have two sessions for a while
             for each in sessions
             if each.worker_name in shut
-            and each.room > 0
+            and turn.room_of(each) > 0
             and not self._breakers.bars(_pair(each, able), turn.now, under_way=turn.state.deadlines)
         }.values()
         return _Fit(able, [*sound, *tried], frozenset(each.session_id for each in tried))
@@ -251,14 +250,14 @@ class Placing:
         candidates = []
         for session in fit.sessions:
             session_id, held = session.session_id, given.get(session.session_id, 0)
-            room = session.room - held
+            room = self._turn.room_of(session) - held
             if session_id in fit.tried:
                 room = 0 if _pair(session, fit.able) in probed else min(room, 1)
             if room > 0:
                 candidates.append(
                     Candidate(
                         session_id,
-                        len(session.holding) + held,
+                        self._turn.held_by(session) + held,
                         session.concurrency,
                         room,
                         priority_of(session_id, PRIORITY),

@@ -102,9 +102,15 @@ class Session:
     @property
     def room(self) -> int:
         """How many more steps it may be sent now."""
+        return self.room_when(ended=0)
+
+    def room_when(self, *, ended: int) -> int:
+        """How many more steps it may be sent when so many of those that it has are over."""
         if self.draining or self.leaving or self.suspect or self.deaf or not self.subscribed:
             return 0
-        return max(0, self.credit - len(self.holding))
+        held = len(self.holding) - ended
+        credit = self.credit if self.granted is None else min(self.credit, max(self.granted, held))
+        return max(0, credit - held)
 
     @property
     def size(self) -> int:

@@ -49,7 +49,22 @@ class Turn:
     managed: set[str] = field(default_factory=set)  # workers about which this tick decided
     barred: set[SessionId] = field(default_factory=set)  # for that they get nothing new
     directed: list[Directed] = field(default_factory=list)  # steps for sessions that were named
+    ended: dict[SessionId, set[StepId]] = field(default_factory=dict)  # that sessions had in hand
     signs: list[Sign] = field(default_factory=list)  # for the breakers, in their order
+
+    def end_step(self, session_id: SessionId, step_id: StepId, batch_id: BatchId) -> None:
+        """A session has one step less in hand: this very tick may send it another."""
+        session = self.state.sessions.get(session_id)
+        if session is not None and session.holding.get(step_id) == batch_id:
+            self.ended.setdefault(session_id, set()).add(step_id)
+
+    def held_by(self, session: Session) -> int:
+        """How many steps a session has in hand, but for those that this tick has heard of."""
+        return len(session.holding) - len(self.ended.get(session.session_id, ()))
+
+    def room_of(self, session: Session) -> int:
+        """How many more steps a session may be sent."""
+        return session.room_when(ended=len(self.ended.get(session.session_id, ())))
 
     def next_publication(self, session_id: SessionId) -> int:
         """The next number of a session's publications, remembered after the commit."""

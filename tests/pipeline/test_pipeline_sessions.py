@@ -362,19 +362,6 @@ def test_work_is_spread_over_the_workers(world: World, workers: int) -> None:
     world.run()
 
 
-def test_room_that_a_tick_made_is_used_without_waiting(make_world: MakeWorld) -> None:
-    world = make_world(tuning=Tuning(credit_factor=1.0))
-    world.publish(template("wide", WIDE))
-    world.worker(concurrency=2)
-    world.submit("wide")
-    world.tick(*world.work())
-    now = world.clock.now()
-    assert next_due(world.state, world.tuning, now) <= now
-    world.tick()
-    assert next_due(world.state, world.tuning, now) > now
-    world.run()
-
-
 def test_a_subscription_wakes_waiting_work_at_once(world: World) -> None:
     world.publish(template("one", {"a": Node()}))
     worker = world.worker(subscribed=False)
@@ -398,3 +385,16 @@ def test_work_that_waits_for_a_busy_session_does_not_keep_the_core_awake_for_a_l
     now = world.clock.now()
     assert next_due(world.state, world.tuning, now) > now
     world.run()
+
+
+def test_a_place_that_a_result_frees_is_filled_by_the_very_tick_that_hears_of_it(
+    world: World,
+) -> None:
+    world.publish(template("single", {"only": Node()}))
+    worker = world.worker(concurrency=1)
+    credit = world.session(worker).credit
+    world.submit_many("single", credit + 1)
+    assert len(worker.requests) == credit
+    world.tick(worker.work()[0])
+    assert len(worker.requests) == credit + 1
+    assert len(world.session(worker).holding) == credit

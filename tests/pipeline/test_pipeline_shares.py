@@ -47,7 +47,6 @@ def test_with_room_for_one_step_at_a_time_namespaces_take_turns_over_ticks(world
     submit(world, "small", 10)
     worker = world.worker(concurrency=1)
     for _ in range(7):
-        world.tick()
         world.tick(*world.work())
     got = Counter(orjson.loads(bytes(each.task_context))["of"] for each in worker.requests)
     assert got == {"big": 7, "small": 7}
