@@ -195,6 +195,8 @@ class ControlLink:
             self._due = now + self._reply_seconds
         elif now - self._since >= PATIENCE_SECONDS:
             self._announce("away", reason="nobody answers there")
+            # It may have sent us here and died: then nobody has called it away so far.
+            self.away_since = self._since if self.away_since is None else self.away_since
 
     def _send_beat(self, now: float) -> None:
         if self.session is None:
