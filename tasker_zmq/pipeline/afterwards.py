@@ -52,3 +52,10 @@ def release_batch(state: CoreState, session_id: SessionId, batch_id: BatchId) ->
     session = state.sessions.get(session_id)
     if session is not None:
         session.release([s for s, b in session.holding.items() if b == batch_id], batch_id)
+
+
+def let_go(state: CoreState, batch_id: BatchId) -> None:
+    """The batch is another core's by now: whoever had it from here may be sent something else."""
+    for session in state.sessions.values():
+        if batch_id in session.sent:
+            release_batch(state, session.session_id, batch_id)

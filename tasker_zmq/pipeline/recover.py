@@ -8,6 +8,7 @@ from tasker_zmq.domain.ids import BatchId, SessionId, StepId
 from tasker_zmq.domain.losses import Start, decide_loss
 from tasker_zmq.domain.results import Outcome, ResultStatus, StepFacts, decide_failure
 from tasker_zmq.domain.states import STEP, BatchEvent, StepEvent, StepState
+from tasker_zmq.pipeline import afterwards
 from tasker_zmq.pipeline.accounts import BatchView, StepView
 from tasker_zmq.pipeline.apply import Applying, fingerprint
 from tasker_zmq.pipeline.findings import Findings, Said
@@ -101,6 +102,7 @@ class Recovering:
         ours = [row for row in loaded if row.core_id == state.core_id]
         for batch_id in set(batch_ids) - {row.batch_id for row in ours}:
             self._turn.changes.then(partial(state.deadlines.drop, batch_id))
+            self._turn.changes.then(partial(afterwards.let_go, state, batch_id))
         return ours
 
     def _fail(self, step: StepView, error: StepError) -> None:

@@ -334,3 +334,24 @@ def test_a_process_is_heard_by_whichever_of_its_sessions_it_speaks(
     for _ in range(10):
         first.wait(3)
         second.tick(*second.beats(), *second.work())
+
+
+def test_what_another_core_has_taken_over_frees_its_place_in_the_end(
+    make_world: MakeWorld,
+) -> None:
+    first, second = two(make_world)
+    first.publish(template("pair", PAIR))
+    anna = first.worker("anna", connection_info={"instance": "life-1"})
+    first.submit("pair")
+    batch = anna.batch()
+    second.worker(
+        "anna",
+        in_hand=(InHand(batch_id=batch.batch_id),),
+        connection_info={"instance": "life-1"},
+    )
+    second.tick(*anna.answers(batch))
+    assert first.session(anna).holding
+    while len(first.state.deadlines):
+        first.wait(5)
+        first.tick(*first.beats())
+    assert not first.session(anna).holding
