@@ -23,7 +23,7 @@ from tasker_zmq.pipeline.inbox import (
     SubscriptionSeen,
 )
 from tasker_zmq.pipeline.letters import Answerer
-from tasker_zmq.protocol import topics
+from tasker_zmq.protocol import codec, topics
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.telemetry.events import Event, log
 from tasker_zmq.transport.connections import Connection
@@ -88,7 +88,9 @@ class FrontDesk(Receiver):
         self.granted: frozenset[bytes] = frozenset()
 
     def result(self, frames: Frames) -> None:
-        self._mailbox.put(ReceivedResult(tuple(frames)))
+        """It is read here, while the engine waits for PostgreSQL."""
+        decoded = codec.decode_result(frames, self._limits)
+        self._mailbox.put(ReceivedResult(tuple(frames), decoded=decoded))
 
     def command(self, frames: Frames) -> None:
         route, body = tuple(frames[:-1]), frames[-1]

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from tasker_zmq.domain.ids import BatchId, TaskId
+from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.commands import Command
 
 
@@ -17,10 +18,14 @@ class Reporter:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedResult:
-    """A message from the result socket, or the same in a command."""
+    """A message from the result socket, or the same in a command.
+
+    `decoded` is there if somebody has read it already.
+    """
 
     frames: tuple[bytes, ...]
     asked: Reporter | None = None
+    decoded: Decoded | Undecodable | None = None
 
     @property
     def size(self) -> int:

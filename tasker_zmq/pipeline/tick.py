@@ -171,7 +171,8 @@ class _Pass:
     def _apply(self, received: Sequence[ReceivedResult]) -> None:
         if not received:
             return
-        decoded = [codec.decode_result(each.frames, self._turn.tuning.limits) for each in received]
+        limits = self._turn.tuning.limits
+        decoded = [each.decoded or codec.decode_result(each.frames, limits) for each in received]
         applying = Applying(self._turn)
         findings = applying.run(decoded)
         self._hear(findings)
