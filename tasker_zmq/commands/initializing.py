@@ -1,7 +1,7 @@
 """Requests for tasks: contexts checked against their schemas, tasks created by the set."""
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -248,11 +248,14 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     created = step_store.create(
         sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
     )
-    sitting.answers.ready += _routed(sitting, wishes, created)
-    for each in wishes:
-        if each.task.task_id in created.step_ids:
-            _begin(sitting, each, created.step_ids[each.task.task_id])
-    missing = [each for each in wishes if each.task.task_id not in created.step_ids]
+    ready = [
+        step
+        for each in wishes
+        if each.task.task_id in created
+        for step in _begin(sitting, each, created[each.task.task_id])
+    ]
+    sitting.answers.ready += _routed(sitting, wishes, ready, among=created)
+    missing = [each for each in wishes if each.task.task_id not in created]
     existing = (
         step_store.find_by_identity(
             sitting.connection,
@@ -263,37 +266,43 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     )
     return [
         Made(each, each.task.task_id, duplicate=False)
-        if each.task.task_id in created.step_ids
+        if each.task.task_id in created
         else Made(each, existing[each.definition.named_task_id, each.identity], duplicate=True)
         for each in wishes
     ]
 
 
 def _routed(
-    sitting: Sitting, wishes: Sequence[Wish], created: step_store.Created
+    sitting: Sitting,
+    wishes: Sequence[Wish],
+    ready: Sequence[ReadyStep],
+    *,
+    among: Collection[TaskId],
 ) -> Sequence[ReadyStep]:
     """Pin the tasks that one worker alone is to run; the steps that this tick may send."""
     targets = [
         (each.task.task_id, each.target)
         for each in wishes
-        if each.target is not None and each.task.task_id in created.step_ids
+        if each.target is not None and each.task.task_id in among
     ]
     if not targets:
-        return created.ready
+        return ready
     routing.pin(sitting, targets)
     pinned = {task_id for task_id, _ in targets}
-    routing.send_next(sitting, [each for each in created.ready if each.task_id in pinned])
-    return [each for each in created.ready if each.task_id not in pinned]
+    routing.send_next(sitting, [each for each in ready if each.task_id in pinned])
+    return [each for each in ready if each.task_id not in pinned]
 
 
-def _begin(sitting: Sitting, wish: Wish, step_ids: Sequence[int]) -> None:
+def _begin(sitting: Sitting, wish: Wish, step_ids: Sequence[int]) -> list[ReadyStep]:
+    """Remember the task; its first steps, if its time has come."""
     task, now = wish.task, sitting.now
-    if task.scheduled_for is None or task.scheduled_for <= now:
-        course = foresight.begin(task, wish.definition, step_ids, now=now)
-        sitting.turn.contents.begin(task.task_id, task.context, course)
-    else:
+    if task.scheduled_for is not None and task.scheduled_for > now:
         look = partial(look_no_later, sitting.desk.state, task.scheduled_for)
         sitting.changes.then(look)
+        return []
+    course = foresight.begin(task, wish.definition, step_ids, now=now)
+    sitting.turn.contents.begin(task.task_id, task.context, course)
+    return course.beginnings()
 
 
 class Describing:

@@ -104,11 +104,10 @@ def _create(sitting: Sitting, wanted: Sequence[Row]) -> frozenset[TaskId]:
     created = step_store.create(
         sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
     )
-    sitting.answers.ready += created.ready
     for task in tasks:
-        if task.task_id in created.step_ids:
+        if task.task_id in created:
             definition = state.definition(sitting.connection, task.named_task_id)
-            ids = created.step_ids[task.task_id]
-            course = foresight.begin(task, definition, ids, now=sitting.now)
+            course = foresight.begin(task, definition, created[task.task_id], now=sitting.now)
             sitting.turn.contents.begin(task.task_id, task.context, course)
-    return frozenset(created.step_ids)
+            sitting.answers.ready += course.beginnings()
+    return frozenset(created)

@@ -60,9 +60,10 @@ class Beats:
         for id_, beat in written.items():
             session, latest = self._waiting[id_]
             session.beat = beat
+            if not _is_new(beat, latest):  # though it may have come again meanwhile
+                self._at_once.discard(id_)
             if latest == beat:
                 del self._waiting[id_]
-                self._at_once.discard(id_)
         for session, beat in self._waiting.values():
             self._due(self._due_of(session, beat, interval_seconds))
 

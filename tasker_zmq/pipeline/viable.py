@@ -58,8 +58,11 @@ class ViableSteps:
             of_kind = self._named_steps.setdefault(kind, set())
             of_kind.add((ready.named_task_id, ready.named_step_id))
             lane = self._by_kind.setdefault(kind, {}).setdefault(-ready.priority, {})
+            first = next(iter(lane), None)
+            # One value for a whole lane: a hundred thousand of them were a tenth of the memory.
+            place = (kind, -ready.priority) if first is None else self._places[first]
             lane[ready.step_id] = (ready, definition)
-            self._places[ready.step_id] = (kind, -ready.priority)
+            self._places[ready.step_id] = place
 
     def kind_of(self, task_id: TaskId, definition: StepDefinition) -> Kind:
         pinned = task_id if self._pinned and task_id in self._pinned else None

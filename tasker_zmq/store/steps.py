@@ -1,6 +1,6 @@
 """Steps and their tasks: loading what results name, applying outcomes, creating, sweeping."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import accumulate, pairwise
@@ -76,17 +76,6 @@ class NewTask:
     reason: str | None
     correlation_id: str | None
     scheduled_for: datetime | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Created:
-    """Which tasks came into being, with the ids of their steps, and the steps that they begin with.
-
-    The ids are in the order of the definition.
-    """
-
-    step_ids: Mapping[TaskId, Sequence[int]]
-    ready: tuple[ReadyStep, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,11 +222,11 @@ def create(
     *,
     core_id: CoreId,
     now: datetime,
-) -> Created:
+) -> dict[TaskId, Sequence[int]]:
     """Create the tasks whose identity is free, owned by this core once their time has come.
 
     `step_ids` are fresh ids for the steps of all of them; those of a task that is not created are
-    gaps.
+    gaps. Returns the ids of the steps of each that was, in the order of its definition.
     """
     tasks = sorted(tasks, key=lambda task: task.task_id)
     offsets = list(accumulate((task.step_count for task in tasks), initial=0))
@@ -262,15 +251,12 @@ def create(
             "now": now,
         },
     )
-    created = {row.task_id for row in returned if row.kind == "created"}
-    return Created(
-        step_ids={
-            task.task_id: step_ids[start:end]
-            for task, (start, end) in zip(tasks, pairwise(offsets), strict=True)
-            if task.task_id in created
-        },
-        ready=_in_order(ready_step(row) for row in returned if row.kind == "ready"),
-    )
+    created = {row.task_id for row in returned}
+    return {
+        task.task_id: step_ids[start:end]
+        for task, (start, end) in zip(tasks, pairwise(offsets), strict=True)
+        if task.task_id in created
+    }
 
 
 def find_by_identity(

@@ -1,6 +1,6 @@
 """What real ticks say to real commands, as the scribe writes it down."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,18 @@ from tasker_zmq.store.connection import ConnectionLimits, create
 from tasker_zmq.testing.world import CLIENT, Node, World, template
 from tests.pipeline.conftest import MakeWorld
 
+OPENED: list[Scribe] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """A scribe keeps its connection, and no collector comes by in time to give it back."""
+    yield
+    while OPENED:
+        connection = OPENED.pop()._connection
+        if connection is not None:
+            connection.close()
+
 
 class Office:
     """A world whose commands pass by a trail, and a scribe that writes when it is told."""
@@ -28,6 +40,7 @@ class Office:
         account = Account(**{"envelope_bytes_max": 10_000, **more})
         clock, core_id = world.clock, world.core_id
         self.scribe = Scribe(engine, self.trail, account, core_id=core_id, clock=clock, rows_max=50)
+        OPENED.append(self.scribe)
 
     def tick(self, *received: Received, seconds: float = 0.0) -> None:
         """What arrives is answered `seconds` later."""

@@ -12,8 +12,9 @@ from tasker_zmq.commands.ending import Management
 from tasker_zmq.daemon.desk import FrontDesk, Lanes
 from tasker_zmq.daemon.mailbox import Mailbox
 from tasker_zmq.daemon.readers import Readers, View
-from tasker_zmq.pipeline.inbox import Letter
+from tasker_zmq.pipeline.inbox import Letter, ReceivedResult
 from tasker_zmq.protocol import codec
+from tasker_zmq.protocol.codec import Undecodable
 from tasker_zmq.protocol.commands import ERROR, Command, Payload
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.settings import (
@@ -136,3 +137,11 @@ def test_a_full_inbox_is_logged_once_each_time_it_becomes_full(
         front.result([b"partial_result ", b"{}"])
         assert not front.room()
     assert [record.__dict__["fields"] for record in caplog.records] == [{"inbox": 2}] * 2
+
+
+def test_a_result_is_read_before_the_engine_gets_it(front: FrontDesk, mailbox: Mailbox) -> None:
+    front.result([b"partial_result", b'{"batch_id":7}'])
+    (received,) = mailbox.take(10, 10, 0)
+    assert isinstance(received, ReceivedResult)
+    assert isinstance(received.decoded, Undecodable)
+    assert received.frames == (b"partial_result", b'{"batch_id":7}')

@@ -18,7 +18,15 @@ from tasker_zmq.cli.benchmark.load import PAD
 from tasker_zmq.cli.benchmark.submitting import NAMESPACE, NOTE
 from tasker_zmq.cli.benchmark.system import LIMITS, System
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
-from tasker_zmq.domain.ids import BatchId, BatchUuid, CoreId, NamedTaskId, SessionId, TaskId
+from tasker_zmq.domain.ids import (
+    BatchId,
+    BatchUuid,
+    CoreId,
+    NamedTaskId,
+    SessionId,
+    StepId,
+    TaskId,
+)
 from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.domain.results import ResultStatus, Verdict
 from tasker_zmq.domain.states import BatchEvent, BatchState, StepEvent, StepState
@@ -31,7 +39,7 @@ from tasker_zmq.store import steps as step_store
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.store.batches import BatchAccount, BatchArrow, NewBatch, NewBatchStep
 from tasker_zmq.store.ledger import LedgerRow, Recording
-from tasker_zmq.store.steps import Move, NewTask, ReadyStep
+from tasker_zmq.store.steps import Move, NewTask
 
 CORE: Final = CoreId("bench-floor")
 SESSION: Final = SessionId("bench-floor")
@@ -52,7 +60,7 @@ class _Sent:
     """A batch whose results the next round writes."""
 
     batch: NewBatch
-    steps: Sequence[ReadyStep]
+    steps: Sequence[StepId]
 
 
 @dataclass
@@ -95,7 +103,7 @@ class Floor:
         return known.named_task_id
 
     def _run(self, named_task_id: NamedTaskId, tasks: int) -> int:
-        waiting: list[ReadyStep] = []
+        waiting: list[StepId] = []
         for created in self._created(named_task_id, tasks):
             waiting += created
         sent: list[_Sent] = []
@@ -110,7 +118,7 @@ class Floor:
             steps += len(chosen)
         return steps
 
-    def _created(self, named_task_id: NamedTaskId, tasks: int) -> Iterator[Sequence[ReadyStep]]:
+    def _created(self, named_task_id: NamedTaskId, tasks: int) -> Iterator[Sequence[StepId]]:
         context = orjson.dumps({"order": {"id": 1, "note": NOTE}}).decode()
         for first in range(0, tasks, TASKS_PER_ROUND):
             with self._connection.begin():
@@ -120,12 +128,13 @@ class Floor:
                     "tasker_workflow_steps", "workflow_step_id", len(new) * CHAIN_STEPS
                 )
                 now = self._clock.now()
-                yield step_store.create(self._connection, new, steps, core_id=CORE, now=now).ready
+                made = step_store.create(self._connection, new, steps, core_id=CORE, now=now)
+                yield [StepId(ids[0]) for ids in made.values()]
 
     def _reserve(self, table: str, column: str, count: int) -> list[int]:
         return batch_store.reserve_ids(self._connection, table, column, count=count)
 
-    def _send(self, chosen: Sequence[ReadyStep], now: datetime) -> list[_Sent]:
+    def _send(self, chosen: Sequence[StepId], now: datetime) -> list[_Sent]:
         packed = [chosen[each : each + BATCH_SIZE] for each in range(0, len(chosen), BATCH_SIZE)]
         ids = self._reserve("tasker_step_execution_batches", "batch_id", len(packed))
         sent = [
@@ -136,7 +145,7 @@ class Floor:
         rows = [
             NewBatchStep(
                 batch_step_id=next(places),
-                step_id=step.step_id,
+                step_id=step,
                 batch_id=each.batch.batch_id,
                 sequence_order=order,
                 handler_class="bench",
@@ -163,10 +172,10 @@ class Floor:
             publication=1,
         )
 
-    def _write_results(self, sent: Sequence[_Sent], now: datetime) -> Sequence[ReadyStep]:
+    def _write_results(self, sent: Sequence[_Sent], now: datetime) -> Sequence[StepId]:
         moves = [
             Move(
-                step_id=step.step_id,
+                step_id=step,
                 from_state=StepState.IN_PROGRESS,
                 to_state=StepState.COMPLETE,
                 event=StepEvent.COMPLETE,
@@ -182,14 +191,15 @@ class Floor:
             arrows=[arrow for each in sent for arrow in _arrows(each.batch)],
             core_id=CORE,
         )
-        return step_store.apply(self._connection, moves, recording, now=now).ready
+        moved = step_store.apply(self._connection, moves, recording, now=now)
+        return [each.step_id for each in moved.ready]
 
     def _entries(self, sent: _Sent) -> Iterator[LedgerRow]:
         batch = sent.batch
         for number, step in enumerate(sent.steps, start=1):
             partial = PartialResult(
                 batch_id=BatchUuid(batch.batch_uuid),
-                step_id=step.step_id,
+                step_id=step,
                 status=ResultStatus.COMPLETED,
                 output=msgspec.Raw(self._result.encode()),
                 worker_id=WORKER,
@@ -205,7 +215,7 @@ class Floor:
             failed_steps=0,
             in_progress_steps=0,
             step_summaries=tuple(
-                StepSummary(step_id=each.step_id, final_status=ResultStatus.COMPLETED)
+                StepSummary(step_id=each, final_status=ResultStatus.COMPLETED)
                 for each in sent.steps
             ),
             session_id=SESSION,

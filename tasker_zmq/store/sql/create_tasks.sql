@@ -2,7 +2,8 @@
 -- whose identity is taken is not created: it does not come back in `created`. The steps' ids come
 -- from the caller, task by task in the order of positions: so a step's parents are found by
 -- counting, never by a search among the steps of all tasks. `task_ids` must ascend. A task
--- whose time has not come is nobody's until then, and none of its steps is ready.
+-- whose time has not come is nobody's until then. Who asks knows from the definition which steps
+-- are ready: they are not returned.
 WITH wanted AS MATERIALIZED (
     SELECT u.*, nt.step_count, nt.leaf_count
     FROM unnest(
@@ -28,7 +29,7 @@ created AS (
         scheduled_for, CAST(:now AS timestamptz)
     FROM wanted ORDER BY task_id
     ON CONFLICT (named_task_id, identity) WHERE identity IS NOT NULL DO NOTHING
-    RETURNING task_id, named_task_id, priority, processing_core_id
+    RETURNING task_id, named_task_id
 ),
 task_written AS (
     INSERT INTO tasker_task_transitions
@@ -36,13 +37,13 @@ task_written AS (
     SELECT task_id, 1, NULL, 'pending', 'create', CAST(:now AS timestamptz) FROM created
 ),
 placed AS MATERIALIZED ( -- how many of the caller's ids belong to tasks before this one
-    SELECT task_id, named_task_id, priority, processing_core_id IS NOT NULL AS is_owned,
+    SELECT task_id, named_task_id,
         (CAST(:offsets AS integer[]))[width_bucket(task_id, CAST(:task_ids AS bigint[]))] AS before
     FROM created
 ),
 step AS MATERIALIZED (
-    SELECT c.task_id, c.named_task_id, c.priority, c.is_owned, c.before, d.named_step_id, n.name,
-        d.is_leaf, d.retryable, d.retry_limit, d.parent_positions,
+    SELECT c.task_id, c.before, d.named_step_id, n.name, d.is_leaf,
+        d.retryable, d.retry_limit, d.parent_positions,
         (CAST(:step_ids AS bigint[]))[c.before + d.position] AS workflow_step_id
     FROM placed c
     JOIN tasker_named_tasks_named_steps d USING (named_task_id)
@@ -66,11 +67,4 @@ edges AS (
     SELECT (CAST(:step_ids AS bigint[]))[s.before + parent.position], s.workflow_step_id
     FROM step s CROSS JOIN LATERAL unnest(s.parent_positions) AS parent(position)
 )
-SELECT 'created' AS kind, task_id, NULL::bigint AS step_id, named_task_id,
-    NULL::bigint AS named_step_id, priority, NULL::integer AS attempts,
-    NULL::integer AS retry_limit, NULL::timestamptz AS step_created_at
-FROM created
-UNION ALL
-SELECT 'ready', task_id, workflow_step_id, named_task_id, named_step_id, priority, 0, retry_limit,
-    CAST(:now AS timestamptz)
-FROM step WHERE parent_positions = '{}' AND is_owned;
+SELECT task_id FROM created;
