@@ -1,9 +1,14 @@
 """Results are applied from memory where it has the batch, and no row is overruled by that."""
 
+from collections.abc import Iterator
+
 import pytest
 from sqlalchemy import Engine, text
 
 from tasker_zmq.domain.ids import TaskId
+from tasker_zmq.store import connection as connections
+from tasker_zmq.store.connection import ConnectionLimits
+from tasker_zmq.store.reads.invariants import check_invariants
 from tasker_zmq.testing import ManualClock
 from tasker_zmq.testing.simulated_worker import SimulatedWorker
 from tasker_zmq.testing.world import Node, World, template
@@ -11,6 +16,17 @@ from tasker_zmq.testing.world import Node, World, template
 CHAIN = {"a": Node(), "b": Node(after=("a",)), "c": Node(after=("b",))}
 WIDE = {name: Node() for name in "abcd"}
 LOOKS = ("load_named_steps", "load_viable_steps")
+
+
+@pytest.fixture
+def world(engine: Engine, manual_clock: ManualClock) -> Iterator[World]:
+    """On one connection: what that has prepared, and how often it ran, is this world's doing."""
+    url = engine.url.render_as_string(hide_password=False)
+    alone = connections.create(url, purpose="tests", limits=ConnectionLimits())
+    yield World(alone, manual_clock)
+    with alone.connect() as connection:
+        assert check_invariants(connection) == []
+    alone.dispose()
 
 
 def looks(world: World) -> int:

@@ -97,9 +97,10 @@ def test_what_a_stopped_core_leaves_behind_is_taken_over_without_waiting_for_its
     patient = {**FORGIVING, "TASKER_HEARTBEAT_CORE_LEASE_SECONDS": "1h"}
     patient["TASKER_DISPATCH_SWEEP_SECONDS"] = "1h"
     first, second = (daemon(core_id=each, variables=patient) for each in ("one", "two"))
-    worker(second, WORKLOAD, variables=witness.variables)
+    worker(second, WORKLOAD, variables=witness.variables).stop()  # so that nothing runs so far
     task = submit_many(first, "tests/chain@1.0.0", [{"number": 1}])[0]
     eventually(lambda: owners(second) == {"one"}, "the first core owns it")
     first.stop()
+    worker(second, WORKLOAD, variables=witness.variables)
     assert second.await_task(task)["core_id"] == "two"
     assert_it_held(second)

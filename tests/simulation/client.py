@@ -47,7 +47,10 @@ class Client:
     def _ask(self, task: str) -> None:
         if task not in self.open:
             return
-        if task in self._by_sql and self._asked_by_sql(task):
+        if task in self._by_sql:
+            # Never in both ways: a number that SQL gave out is no task's if a command comes first.
+            if not self._asked_by_sql(task):
+                self._simulation.timeline.after(ASK_AGAIN_SECONDS, lambda: self._ask(task))
             return
         self._commands += 1
         several = self._commands % SEVERAL_EVERY == 0

@@ -176,28 +176,27 @@ def rotated(original: Any) -> Any:
     return previous_results
 
 
-def room(original: property) -> property:
-    def room(session: Session) -> int:
+def room(_original: Any) -> Any:
+    def room_when(session: Session, *, ended: int) -> int:
         ready = session.subscribed and not session.suspect and not session.draining
         return 1_000 if ready else 0
 
-    assert original.fget is not None
-    return property(room)
+    return room_when
 
 
-def room_regardless(name: str) -> Callable[[property], property]:
+def room_regardless(name: str) -> Callable[[Any], Any]:
     """Room though `name` says that there is none."""
 
-    def make(original: property) -> property:
-        def room(session: Session) -> int:
+    def make(original: Any) -> Any:
+        def room_when(session: Session, *, ended: int) -> int:
             kept = getattr(session, name)
             setattr(session, name, name == "subscribed")
             try:
-                return int(original.fget(session))  # type: ignore[misc]
+                return int(original(session, ended=ended))
             finally:
                 setattr(session, name, kept)
 
-        return property(room)
+        return room_when
 
     return make
 
