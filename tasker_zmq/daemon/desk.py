@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,10 +87,12 @@ class FrontDesk(Receiver):
         self._had_room = True
         self.granted: frozenset[bytes] = frozenset()
 
-    def result(self, frames: Frames) -> None:
-        """It is read here, while the engine waits for PostgreSQL."""
-        decoded = codec.decode_result(frames, self._limits)
-        self._mailbox.put(ReceivedResult(tuple(frames), decoded=decoded))
+    def results(self, messages: Sequence[Frames]) -> None:
+        """They are read here, while the engine waits for PostgreSQL."""
+        decode, limits = codec.decode_result, self._limits
+        self._mailbox.put_results(
+            [ReceivedResult(tuple(each), decoded=decode(each, limits)) for each in messages]
+        )
 
     def command(self, frames: Frames) -> None:
         route, body = tuple(frames[:-1]), frames[-1]

@@ -7,10 +7,11 @@ silent, nor keep finished work waiting. What comes later waits in lines of its o
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 
 from tasker_zmq.daemon.line import Lines
 from tasker_zmq.domain.urgency import Urgency
-from tasker_zmq.pipeline.inbox import Received
+from tasker_zmq.pipeline.inbox import Received, ReceivedResult
 
 # The last result of a batch and its completion arrive a moment apart: waiting that moment, once and
 # only when the engine was idle, makes them one transaction instead of two.
@@ -48,6 +49,16 @@ class Mailbox:
             else:
                 self._first.append(received)
             self._bytes += received.size
+            if was_empty:
+                self._filled.notify()
+
+    def put_results(self, results: Sequence[ReceivedResult]) -> None:
+        """Several at once, the oldest first."""
+        size = sum(each.size for each in results)
+        with self._filled:
+            was_empty = not self._first and not self._later
+            self._first.extend(results)
+            self._bytes += size
             if was_empty:
                 self._filled.notify()
 

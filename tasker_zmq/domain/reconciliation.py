@@ -5,7 +5,7 @@ A pure function of the ledger: neither the order of messages nor their repetitio
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import Final
@@ -65,6 +65,69 @@ class CompletionAccount(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     failed_steps: int
     in_progress_steps: int = 0
     summaries: tuple[SummaryAccount, ...] = ()
+
+
+@dataclass
+class Accounts:
+    """Both accounts of one batch; `given_up`: its worker said that it could not work on it."""
+
+    steps: list[StepId] = field(default_factory=list)
+    partials: list[PartialAccount] = field(default_factory=list)
+    completions: list[CompletionAccount] = field(default_factory=list)
+    given_up: bool = False
+
+    @property
+    def unreported(self) -> list[tuple[StepId, ResultStatus]]:
+        """What only a completion says: outcomes of steps that no partial result named."""
+        told = self._told()
+        return [
+            (each.step_id, each.status)
+            for completion in self.completions
+            for each in completion.summaries
+            if each.step_id not in told
+            and each.step_id in self.steps
+            and each.status in (ResultStatus.COMPLETED, ResultStatus.FAILED)
+        ]
+
+    def both(self) -> tuple[list[PartialAccount], list[CompletionAccount]]:
+        """The two accounts, to be compared; a batch_error stands in both for what was not told."""
+        if not self.given_up:
+            return self.partials, self.completions
+        told = self._told()
+        untold = [step_id for step_id in self.steps if step_id not in told]
+        told |= {step_id: {ResultStatus.FAILED} for step_id in untold}
+        ends = [told[step_id] for step_id in self.steps]
+        completed, failed = ends.count({ResultStatus.COMPLETED}), ends.count({ResultStatus.FAILED})
+        completion = CompletionAccount(
+            total_steps=len(ends),
+            completed_steps=completed,
+            failed_steps=failed,
+            in_progress_steps=len(ends) - completed - failed,
+            summaries=tuple(
+                SummaryAccount(step_id=step_id, status=status)
+                for step_id in self.steps
+                for status in told[step_id]
+            ),
+        )
+        more = [PartialAccount(step_id=each, status=ResultStatus.FAILED) for each in untold]
+        return [*self.partials, *more], [*self.completions, completion]
+
+    def followed_by(self, later: "Accounts") -> "Accounts":
+        """These and what came after them."""
+        return Accounts(
+            steps=self.steps,
+            partials=[*self.partials, *later.partials],
+            completions=[*self.completions, *later.completions],
+            given_up=self.given_up or later.given_up,
+        )
+
+    def _told(self) -> dict[StepId, set[ResultStatus]]:
+        """Steps whose end a partial result told, and how they ended."""
+        told: dict[StepId, set[ResultStatus]] = {}
+        for each in self.partials:
+            if each.status is not ResultStatus.IN_PROGRESS:
+                told.setdefault(each.step_id, set()).add(each.status)
+        return told
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 import msgspec
 
 from tasker_zmq.domain.ids import BatchId, NamedStepId, NamedTaskId, SessionId, StepId, TaskId
+from tasker_zmq.domain.reconciliation import Accounts
 from tasker_zmq.domain.states import BATCH, OPEN_BATCH_STATES, BatchEvent, BatchState, StepState
 from tasker_zmq.protocol.messages import ResultMessage
 from tasker_zmq.store.batches import BatchAccount, BatchArrow, FormerAccount
@@ -55,7 +56,8 @@ class BatchView(msgspec.Struct, kw_only=True):
     heard: dict[str, int] = msgspec.field(default_factory=dict)
     completion_heard: bool = False
     touched: bool = False
-    heard_before: bool = False  # whether earlier ticks heard of it: then the ledger has more
+    heard_before: bool = False  # earlier ticks heard of it, and only the ledger knows what
+    told: Accounts | None = None  # what earlier ticks heard of it
     recalled: bool = False  # from memory: its row is not locked
     messages: list[ResultMessage] = msgspec.field(default_factory=list)
 
@@ -87,7 +89,7 @@ class BatchView(msgspec.Struct, kw_only=True):
             heard={},
             completion_heard=False,
             touched=False,
-            heard_before=self.state not in _SILENT,
+            heard_before=self.told is None and self.state not in _SILENT,
             messages=[],
         )
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import msgspec
+
 from tasker_zmq.domain.ids import BatchId, TaskId
 from tasker_zmq.protocol.codec import Decoded, Undecodable
 from tasker_zmq.protocol.commands import Command
@@ -16,8 +18,7 @@ class Reporter:
     command_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedResult:
+class ReceivedResult(msgspec.Struct, frozen=True, gc=False):
     """A message from the result socket, or the same in a command.
 
     `decoded` is there if somebody has read it already.

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from tasker_zmq.domain.ids import BatchId, StepId
 from tasker_zmq.domain.reconciliation import (
+    Accounts,
     CompletionAccount,
     Difference,
     DifferenceKind,
@@ -41,61 +42,8 @@ _MESSAGES: dict[str, type[ResultMessage]] = {
     topics.BATCH_ERROR: BatchError,
     topics.RESULTS: OldResponse,
 }
+REPEATED_MAX = 3  # messages for each step that memory keeps; who repeats himself is looked up
 _NO_PART = frozenset({Verdict.REJECTED.value, Verdict.UNKNOWN_BATCH.value})
-
-
-@dataclass
-class Accounts:
-    """Both accounts of one batch; `given_up`: its worker said that it could not work on it."""
-
-    steps: list[StepId] = field(default_factory=list)
-    partials: list[PartialAccount] = field(default_factory=list)
-    completions: list[CompletionAccount] = field(default_factory=list)
-    given_up: bool = False
-
-    @property
-    def unreported(self) -> list[tuple[StepId, ResultStatus]]:
-        """What only a completion says: outcomes of steps that no partial result named."""
-        told = self._told()
-        return [
-            (each.step_id, each.status)
-            for completion in self.completions
-            for each in completion.summaries
-            if each.step_id not in told
-            and each.step_id in self.steps
-            and each.status in (ResultStatus.COMPLETED, ResultStatus.FAILED)
-        ]
-
-    def both(self) -> tuple[list[PartialAccount], list[CompletionAccount]]:
-        """The two accounts, to be compared; a batch_error stands in both for what was not told."""
-        if not self.given_up:
-            return self.partials, self.completions
-        told = self._told()
-        untold = [step_id for step_id in self.steps if step_id not in told]
-        told |= {step_id: {ResultStatus.FAILED} for step_id in untold}
-        ends = [told[step_id] for step_id in self.steps]
-        completed, failed = ends.count({ResultStatus.COMPLETED}), ends.count({ResultStatus.FAILED})
-        completion = CompletionAccount(
-            total_steps=len(ends),
-            completed_steps=completed,
-            failed_steps=failed,
-            in_progress_steps=len(ends) - completed - failed,
-            summaries=tuple(
-                SummaryAccount(step_id=step_id, status=status)
-                for step_id in self.steps
-                for status in told[step_id]
-            ),
-        )
-        more = [PartialAccount(step_id=each, status=ResultStatus.FAILED) for each in untold]
-        return [*self.partials, *more], [*self.completions, completion]
-
-    def _told(self) -> dict[StepId, set[ResultStatus]]:
-        """Steps whose end a partial result told, and how they ended."""
-        told: dict[StepId, set[ResultStatus]] = {}
-        for each in self.partials:
-            if each.status is not ResultStatus.IN_PROGRESS:
-                told.setdefault(each.step_id, set()).add(each.status)
-        return told
 
 
 def of_messages(steps: Iterable[StepId], messages: Iterable[ResultMessage]) -> Accounts:
@@ -121,16 +69,18 @@ def compare(accounts: Accounts) -> Reconciliation:
 
 
 def compare_at_once(batch: BatchView) -> None:
-    """Compare a batch whose whole life lies in this tick: its messages are all there is of it.
+    """Compare a batch of which memory has every message: nobody need ask the ledger.
 
     Only agreement is settled here; differences are looked for again in the ledger and stored.
     """
-    whole = batch.completion_heard and batch.ended >= batch.batch_size
-    if batch.heard_before or not whole or len(batch.batch_step_ids) < batch.batch_size:
+    if batch.heard_before or len(batch.batch_step_ids) < batch.batch_size:
         return
-    found = of_messages(batch.batch_step_ids, batch.messages)
-    verdict = compare(found)
-    if verdict.status is ReconciliationStatus.CONSISTENT:
+    told = of_messages(batch.batch_step_ids, batch.messages)
+    if batch.told is not None:
+        told = batch.told.followed_by(told)
+    if not batch.completion or batch.ended < batch.batch_size:
+        batch.told = told if len(told.partials) <= REPEATED_MAX * batch.batch_size else None
+    elif compare(told).status is ReconciliationStatus.CONSISTENT:
         batch.reconciliation_status = ReconciliationStatus.CONSISTENT.value
 
 

@@ -237,8 +237,11 @@ class _Pass:
 
     def _watch(self, batch: accounts.BatchView) -> None:
         """Compare a batch's accounts once both are whole; else after a while."""
+        unreconciled = self._turn.state.unreconciled
         whole = batch.completion and batch.ended >= batch.batch_size
         if whole and not batch.heard_before and batch.reconciliation_status == CONSISTENT:
+            if batch.told is not None:
+                self._turn.changes.then(partial(unreconciled.drop, batch.batch_id))
             self._forget(batch)
             return
         settled = batch.reconciliation_status != ReconciliationStatus.PENDING
@@ -246,7 +249,7 @@ class _Pass:
             self._to_reconcile.append(batch.batch_id)
         elif batch.touched and not settled and (batch.completion or not batch.open):
             due = self._turn.now + timedelta(seconds=self._turn.tuning.completion_grace_seconds)
-            self._turn.changes.then(lambda: self._turn.state.unreconciled.put(batch.batch_id, due))
+            self._turn.changes.then(partial(unreconciled.put, batch.batch_id, due))
         if not batch.open:
             self._forget(batch)
 

@@ -38,6 +38,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     topics.BATCH_ERROR: msgspec.json.Decoder(BatchError),
     topics.RESULTS: msgspec.json.Decoder(OldResponse),
 }
+_heads = {topic.encode(): topic for topic in _decoders}
 _command_decoder = msgspec.json.Decoder(Command)
 _payload_decoders: dict[type[Any], msgspec.json.Decoder[Any]] = {}
 _batch_decoder = msgspec.json.Decoder(StepBatch)
@@ -56,8 +57,7 @@ class Undecodable:
     topic: str | None = None
 
 
-@dataclass(frozen=True)
-class Decoded:
+class Decoded(msgspec.Struct, frozen=True, gc=False):
     """A message with the text it was made from, to the byte."""
 
     message: ResultMessage
@@ -91,6 +91,9 @@ def split_topic(frames: Sequence[bytes], frames_max: int) -> tuple[str, bytes]:
             raise ProtocolError("no_topic", "no space between topic and JSON")
     else:
         head, body = frames[0].rstrip(b" "), frames[1]
+    known = _heads.get(head)
+    if known is not None:
+        return known, body
     if not _TOPIC.fullmatch(head):
         raise ProtocolError("bad_topic", "the topic is not a short ASCII word")
     return head.decode("ascii"), body
@@ -100,18 +103,17 @@ def decode_result(frames: Sequence[bytes], limits: WireLimits) -> Decoded | Unde
     """A message from the result socket; never raises."""
     topic: str | None = None
     text: str | None = None
-    raw = b" ".join(frames)
     try:
         topic, body = split_topic(frames, limits.frames_max)
         text = check_text(body, bytes_max=limits.result_bytes_max, nesting_max=limits.nesting_max)
         message = _decoder_of(topic).decode(body)
         _check_counts(message, limits)
     except ProtocolError as error:
-        return Undecodable(error.reason, error.detail, raw, text, topic)
+        return Undecodable(error.reason, error.detail, b" ".join(frames), text, topic)
     except msgspec.ValidationError as error:
-        return Undecodable("invalid", _detail(error), raw, text, topic)
+        return Undecodable("invalid", _detail(error), b" ".join(frames), text, topic)
     except (msgspec.DecodeError, RecursionError, ValueError) as error:
-        return Undecodable("not_json", _detail(error), raw, None, topic)
+        return Undecodable("not_json", _detail(error), b" ".join(frames), None, topic)
     return Decoded(message, text)
 
 

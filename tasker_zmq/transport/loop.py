@@ -3,7 +3,7 @@
 import socket as sockets
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 import zmq
@@ -13,7 +13,8 @@ from tasker_zmq.transport.cutting import cut_off
 from tasker_zmq.transport.letters import Letters
 from tasker_zmq.transport.sockets import DaemonSockets
 
-DRAIN_MAX = 1_000  # messages from one socket before the others are looked at again
+DRAIN_MAX = 1_024  # messages from one socket before the others are looked at again
+HANDFUL = 64
 RETRY_MS = 20
 SUBSCRIBE = 1
 
@@ -23,7 +24,8 @@ Frames = list[bytes]
 class Receiver:
     """What the loop hands frames to; every method is called on the io thread and must not block."""
 
-    def result(self, frames: Frames) -> None:
+    def results(self, messages: Sequence[Frames]) -> None:
+        """What the result socket had, oldest first."""
         raise NotImplementedError
 
     def command(self, frames: Frames) -> None:
@@ -117,9 +119,9 @@ class IoLoop(threading.Thread):
             if self._sockets.steps in ready:
                 self._read_subscriptions()
             if self._sockets.results in ready:
-                self._drain(self._sockets.results, self._receiver.result)
+                self._read_results()
             if self._sockets.commands in ready:
-                self._drain(self._sockets.commands, self._receiver.command)
+                self._read_commands()
             self._send()
         self._send()
 
@@ -135,13 +137,23 @@ class IoLoop(threading.Thread):
         for socket in (self._sockets.results, self._sockets.commands):
             socket.getsockopt(zmq.EVENTS)
 
-    def _drain(self, socket: "zmq.Socket[bytes]", take: Callable[[Frames], None]) -> None:
-        for _ in range(DRAIN_MAX):
-            try:
-                frames = socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+    def _read_results(self) -> None:
+        """By the handful: for each the engine is told once, and none waits long for the others."""
+        for _ in range(DRAIN_MAX // HANDFUL):
+            messages = list(self._read(self._sockets.results, HANDFUL))
+            if messages:
+                self._receiver.results(messages)
+            if len(messages) < HANDFUL:
                 return
-            take(frames)
+
+    def _read_commands(self) -> None:
+        for frames in self._read(self._sockets.commands, DRAIN_MAX):
+            self._receiver.command(frames)
+
+    def _read(self, socket: "zmq.Socket[bytes]", at_most: int) -> Iterator[Frames]:
+        with suppress(zmq.Again):
+            for _ in range(at_most):
+                yield socket.recv_multipart(zmq.NOBLOCK)
 
     def _read_subscriptions(self) -> None:
         for _ in range(DRAIN_MAX):

@@ -15,7 +15,7 @@ from tasker_zmq.testing.world import Node, World, template
 
 CHAIN = {"a": Node(), "b": Node(after=("a",)), "c": Node(after=("b",))}
 WIDE = {name: Node() for name in "abcd"}
-LOOKS = ("load_named_steps", "load_viable_steps")
+LOOKS = ("load_named_steps", "load_viable_steps", "load_accounts", "settle_batches")
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ class Core:
     def receive_result(self, link: Link, frame: bytes) -> None:
         def arrive() -> None:
             if self.alive:
-                self._front.result([frame])
+                self._front.results([[frame]])
                 self.wake()
 
         told = frame[:150].decode("utf-8", "replace")

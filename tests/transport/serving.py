@@ -1,7 +1,7 @@
 """An io loop on real sockets with a receiver of the tests', and peers that talk to it."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
@@ -38,7 +38,7 @@ class Notebook(Receiver):
     """Notes what the loop hands up; grants what stands in `granted`."""
 
     def __init__(self) -> None:
-        self.results: SimpleQueue[Frames] = SimpleQueue()
+        self.heard: SimpleQueue[Frames] = SimpleQueue()
         self.commands: SimpleQueue[Frames] = SimpleQueue()
         self.subscriptions: SimpleQueue[tuple[bytes, bool]] = SimpleQueue()
         self.granted: frozenset[bytes] = frozenset()
@@ -46,8 +46,9 @@ class Notebook(Receiver):
         self.postponed = 0
         self.cuts = 0
 
-    def result(self, frames: Frames) -> None:
-        self.results.put(frames)
+    def results(self, messages: Sequence[Frames]) -> None:
+        for frames in messages:
+            self.heard.put(frames)
 
     def command(self, frames: Frames) -> None:
         self.commands.put(frames)

@@ -28,7 +28,7 @@ def test_results_come_in_order_and_in_the_frames_that_were_sent(
     sent = [[b"partial_result 1"], [b"batch_completion ", b"2"], [b"partial_result ", b"", b"\xff"]]
     for frames in sent:
         publisher.send_multipart(frames)
-    assert [got(serving.notebook.results) for _ in sent] == sent
+    assert [got(serving.notebook.heard) for _ in sent] == sent
 
 
 def test_topics_that_are_no_results_are_not_read(serve: Serve) -> None:
@@ -37,7 +37,7 @@ def test_topics_that_are_no_results_are_not_read(serve: Serve) -> None:
     for topic in (b"", b"steps ", b"partial_results ", b"partial_result", b"Partial_result "):
         publisher.send(topic + b"{}" if topic.endswith(b" ") else topic)
     publisher.send(b"partial_result last")
-    assert got(serving.notebook.results) == [b"partial_result last"]
+    assert got(serving.notebook.heard) == [b"partial_result last"]
 
 
 def test_a_command_is_answered_to_whom_it_came_from(serve: Serve, transport: str) -> None:
@@ -125,11 +125,11 @@ def test_nothing_is_read_without_room_and_everything_afterwards(
         publisher.send(b"partial_result %d" % number)
         dealer.send(b"%d" % number)
     serving.quiet_turns()
-    assert serving.notebook.results.empty()
+    assert serving.notebook.heard.empty()
     assert serving.notebook.commands.empty()
     serving.notebook.has_room = True
     wanted = [b"%d" % number for number in range(50)]
-    results = [got(serving.notebook.results)[0] for _ in wanted]
+    results = [got(serving.notebook.heard)[0] for _ in wanted]
     assert results == [b"partial_result " + each for each in wanted]
     assert [got(serving.notebook.commands)[1] for _ in wanted] == wanted
 
@@ -163,7 +163,7 @@ def test_a_loop_without_room_pushes_back_until_the_publisher_feels_it(serve: Ser
     assert 0 < sent <= 10 + LIMITS.result_queue_hwm
     serving.notebook.has_room = True
     for number in range(sent):
-        assert got(serving.notebook.results) == [b"partial_result %d" % number]
+        assert got(serving.notebook.heard) == [b"partial_result %d" % number]
 
 
 def test_a_frame_far_above_the_limit_is_cut_off_and_the_next_ones_are_read(serve: Serve) -> None:
@@ -172,15 +172,15 @@ def test_a_frame_far_above_the_limit_is_cut_off_and_the_next_ones_are_read(serve
     largest = b"partial_result " + b"x" * (limit - 15)
     publisher = serving.publisher()
     publisher.send(largest)
-    assert got(serving.notebook.results) == [largest]
+    assert got(serving.notebook.heard) == [largest]
     publisher.send(largest + b"x")
 
     def is_read_again() -> bool:
         publisher.send(b"partial_result small")
-        return not serving.notebook.results.empty()
+        return not serving.notebook.heard.empty()
 
     eventually(is_read_again, "the connection is there again")
-    assert got(serving.notebook.results) == [b"partial_result small"]
+    assert got(serving.notebook.heard) == [b"partial_result small"]
 
 
 def test_workers_that_bind_are_connected_to(
@@ -200,7 +200,7 @@ def test_workers_that_bind_are_connected_to(
     try:
         assert {receive(binding)[0][1:] for _ in RESULT_TOPICS} == set(RESULT_TOPICS)
         binding.send(b"partial_result bound")
-        assert serving.notebook.results.get(timeout=WAIT_SECONDS) == [b"partial_result bound"]
+        assert serving.notebook.heard.get(timeout=WAIT_SECONDS) == [b"partial_result bound"]
         assert received(binding) == []
     finally:
         serving.close()

@@ -126,21 +126,21 @@ def test_a_full_inbox_is_logged_once_each_time_it_becomes_full(
 ) -> None:
     with caplog.at_level(logging.INFO):
         assert front.room()
-        front.result([b"partial_result ", b"{}"])
-        front.result([b"partial_result ", b"{}"])
+        front.results([[b"partial_result ", b"{}"]])
+        front.results([[b"partial_result ", b"{}"]])
         assert not front.room()
         assert not front.room()
         assert [record.msg for record in caplog.records] == [Event.INBOX_FULL.value]
         mailbox.take(10, 10, 0)
         assert front.room()
-        front.result([b"partial_result ", b"{}"])
-        front.result([b"partial_result ", b"{}"])
+        front.results([[b"partial_result ", b"{}"]])
+        front.results([[b"partial_result ", b"{}"]])
         assert not front.room()
     assert [record.__dict__["fields"] for record in caplog.records] == [{"inbox": 2}] * 2
 
 
 def test_a_result_is_read_before_the_engine_gets_it(front: FrontDesk, mailbox: Mailbox) -> None:
-    front.result([b"partial_result", b'{"batch_id":7}'])
+    front.results([[b"partial_result", b'{"batch_id":7}']])
     (received,) = mailbox.take(10, 10, 0)
     assert isinstance(received, ReceivedResult)
     assert isinstance(received.decoded, Undecodable)
