@@ -1,15 +1,42 @@
-"""Lists as PostgreSQL array literals, made with string methods that run at the speed of C.
+"""Lists as PostgreSQL arrays, made by methods that run at the speed of C.
 
 The driver's own dumper quotes text element by element with a regular expression, which costs a
-millisecond for a dozen JSON messages; the server casts the literal to the column's type.
+millisecond for a dozen JSON messages. Short elements go as a literal, which the server casts to the
+column's type; long texts in the binary format, where nobody looks at each character for quotes.
 """
 
+import struct
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
 _PARTED: Final = "\0"
 _PLAIN: Final = (int, float, bool)
+LONG: Final = 48  # characters of the first element: from here on binary is faster for both sides
+_TEXT_TYPE: Final = 25  # its number in pg_type
+_HEAD: Final = struct.Struct(">5i").pack  # dimensions, NULLs, type, length, number of the first
+_LENGTH: Final = struct.Struct(">i").pack
+_NULL: Final = _LENGTH(-1)
+
+
+def array(values: Sequence[Any]) -> tuple[bytes, bool]:
+    """A parameter for an array, and whether it is in the binary format; long texts are text[]."""
+    first = next((value for value in values if value is not None), None)
+    if isinstance(first, str) and len(first) >= LONG:
+        return _texts(values), True
+    return literal(values).encode(), False
+
+
+def _texts(values: Sequence[str | None]) -> bytes:
+    encoded = [None if value is None else value.encode() for value in values]
+    parts = [_HEAD(1, None in encoded, _TEXT_TYPE, len(encoded), 1)]
+    for each in encoded:
+        if each is None:
+            parts.append(_NULL)
+        else:
+            parts.append(_LENGTH(len(each)))
+            parts.append(each)
+    return b"".join(parts)
 
 
 def literal(values: Sequence[Any]) -> str:

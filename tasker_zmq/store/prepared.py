@@ -18,11 +18,11 @@ from typing import Any, Final
 import psycopg
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
 from tasker_zmq.errors import StaleWriteError
-from tasker_zmq.store.arrays import literal
+from tasker_zmq.store.arrays import array
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,9 @@ _BEGIN: Final = Statement("tasker_begin", b"BEGIN", ())
 _COMMIT: Final = Statement("tasker_commit", b"COMMIT", ())
 _STALE: Final = b"TZ001"  # raised by tasker_stale()
 _DONE: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
+
+_Dumped = tuple[Sequence[bytes | None], Sequence[int] | None]  # values, and their formats
+_NOTHING: Final[_Dumped] = ((), None)
 
 Row = Any  # a named tuple with the statement's columns
 
@@ -87,16 +90,15 @@ class PreparedStatements:
                 raise RuntimeError("settled without an answer")
             return pending.done
         self._prepare(libpq, statement)
-        parameters = [_text(value) for value in values]
         name = statement.name.encode()
-        result = libpq.exec_prepared(name, parameters)  # type: ignore[arg-type] # None is NULL
+        result = libpq.exec_prepared(name, *_dump(values))  # type: ignore[arg-type] # None is NULL
         self._check(libpq, result)
         return self._done(statement, result)
 
     def send(self, statement: Statement, values: Sequence[object]) -> Pending:
         """Have it run in the transaction, and do not wait for it: `settle` and `commit` do."""
         libpq = self._connection.pgconn
-        parameters = [_text(value) for value in values]
+        dumped = _dump(values)
         if statement.name not in self._known:
             self.settle()
             self._prepare(libpq, statement)
@@ -106,8 +108,8 @@ class PreparedStatements:
             is_first = libpq.transaction_status == TransactionStatus.IDLE
             libpq.enter_pipeline_mode()
             if is_first:
-                self._put(libpq, _BEGIN, [])
-        pending = self._put(libpq, statement, parameters)
+                self._put(libpq, _BEGIN)
+        pending = self._put(libpq, statement, dumped)
         libpq.flush()
         return pending
 
@@ -120,7 +122,7 @@ class PreparedStatements:
         """COMMIT behind what was sent, in one round trip; False: there is nothing of the kind."""
         if not self._sent:
             return False
-        self._put(self._connection.pgconn, _COMMIT, [])
+        self._put(self._connection.pgconn, _COMMIT)
         self._hear()
         return True
 
@@ -129,10 +131,8 @@ class PreparedStatements:
         with suppress(psycopg.Error, StaleWriteError):
             self.settle()
 
-    def _put(
-        self, libpq: PGconn, statement: Statement, parameters: Sequence[bytes | None]
-    ) -> Pending:
-        libpq.send_query_prepared(statement.name.encode(), parameters)
+    def _put(self, libpq: PGconn, statement: Statement, dumped: _Dumped = _NOTHING) -> Pending:
+        libpq.send_query_prepared(statement.name.encode(), *dumped)
         pending = Pending()
         self._sent.append((statement, pending))
         return pending
@@ -199,12 +199,27 @@ class PreparedStatements:
         return self._transformer.load_rows(0, result.ntuples, make)
 
 
+def _dump(values: Sequence[object]) -> _Dumped:
+    """Values as libpq takes them, and the format of each; None: text, all of them."""
+    parameters: list[bytes | None] = []
+    binary: list[int] = []
+    for place, value in enumerate(values):
+        if isinstance(value, list):
+            dumped, is_binary = array(value)
+            parameters.append(dumped)
+            if is_binary:
+                binary.append(place)
+        else:
+            parameters.append(_text(value))
+    if not binary:
+        return parameters, None
+    return parameters, [Format.BINARY if n in binary else Format.TEXT for n in range(len(values))]
+
+
 def _text(value: object) -> bytes | None:
     """A value in PostgreSQL's text format; its type is the one that the statement casts it to."""
     if value is None:
         return None
-    if isinstance(value, list):
-        return literal(value).encode()
     if isinstance(value, bool):
         return b"t" if value else b"f"
     if isinstance(value, datetime):

@@ -1,17 +1,20 @@
-"""Lists become array literals that the server reads back as the same lists."""
+"""Lists become arrays, as literals or in the binary format, that the server reads as the same."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, Engine, text
-from sqlalchemy.exc import DataError
+from psycopg.adapt import Transformer
+from psycopg.errors import DataError, error_from_result
+from psycopg.pq import ExecStatus, Format
+from sqlalchemy import Connection, Engine
 
 from tasker_zmq.domain.states import StepState
-from tasker_zmq.store.arrays import literal
+from tasker_zmq.store.arrays import LONG, array, literal
 
 characters = st.characters(exclude_characters="\x00", exclude_categories=["Cs"])
 moments = st.datetimes(
@@ -22,7 +25,7 @@ moments = st.datetimes(
 TYPES: dict[str, st.SearchStrategy[Any]] = {
     "bigint": st.integers(-(1 << 63), (1 << 63) - 1),
     "boolean": st.booleans(),
-    "text": st.text(characters),
+    "text": st.text(characters) | st.text(characters, min_size=LONG),
     "double precision": st.floats(allow_nan=False),
     "timestamptz": moments,
     "bytea": st.binary(),
@@ -39,8 +42,18 @@ def connection(engine: Engine) -> Iterator[Connection]:
 
 
 def read_back(connection: Connection, name: str, values: list[Any]) -> list[Any]:
-    query = text(f"SELECT CAST(:values AS {name}[])")
-    return list(connection.execute(query, {"values": literal(values)}).scalar_one())
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)
+    dumped, binary = array(values)
+    formats = [Format.BINARY if binary else Format.TEXT]
+    query = f"SELECT CAST($1 AS {name}[])".encode()
+    result = driver.pgconn.exec_params(query, [dumped], param_formats=formats)
+    if result.status != ExecStatus.TUPLES_OK:
+        raise error_from_result(result)
+    found = Transformer(driver)
+    found.set_pgresult(result)
+    ((values,),) = found.load_rows(0, 1, tuple)
+    return values
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -59,11 +72,19 @@ def test_text_that_looks_like_syntax_is_text(connection: Connection) -> None:
     assert read_back(connection, "text", [*SYNTAX, None]) == [*SYNTAX, None]
 
 
+@pytest.mark.parametrize("first", ["a", "a" * LONG])
 def test_a_text_that_no_text_of_postgresql_can_be_is_refused_and_never_two(
-    connection: Connection,
+    connection: Connection, first: str
 ) -> None:
     with pytest.raises(DataError):
-        read_back(connection, "text", ["a", "b\0c"])
+        read_back(connection, "text", [first, "b\0c"])
+
+
+def test_long_texts_are_binary_whatever_follows_them(connection: Connection) -> None:
+    values = ["x" * LONG, None, *SYNTAX, "é" * 1_000]
+    assert array(values)[1]
+    assert not array(SYNTAX)[1]
+    assert read_back(connection, "text", values) == values
 
 
 def test_words_of_an_enumeration_are_text() -> None:
