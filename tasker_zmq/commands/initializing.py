@@ -52,6 +52,7 @@ class Wish(NamedTuple):
     identity: str
     task: NewTask
     target: Target | None  # the worker that alone is to run it
+    identity_given: bool = False  # by who asks; else it is that of the command
 
 
 class Made(NamedTuple):
@@ -164,7 +165,8 @@ def check(
         scheduled_for=begins.scheduled_for,
     )
     target = origin.target(sitting, definition.namespace)
-    return Wish(origin.asked, definition, identity, task, target)
+    given = request.identity is not None
+    return Wish(origin.asked, definition, identity, task, target, identity_given=given)
 
 
 def _identity(asked: Asked, request: TaskRequest, number: int | None) -> str:
@@ -245,9 +247,10 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     tasks = [each.task for each in wishes]
     state = sitting.desk.state
     step_ids = state.take_step_ids(sitting.connection, tasks)
-    created = step_store.create(
-        sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now
-    )
+    # Nobody waits where a task can be there already only if its command was sent twice.
+    new = not state.wary and not any(each.identity_given for each in wishes)
+    make = step_store.send_new if new else step_store.create
+    created = make(sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now)
     ready = [
         step
         for each in wishes

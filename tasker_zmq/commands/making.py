@@ -1,11 +1,11 @@
-"""InitializeTask and InitializeTasks: the tasks of all such commands of a tick, in one statement.
+"""InitializeTask and InitializeTasks: the tasks of all such commands of a tick, by the hundred.
 
 Each command is answered by itself: alone with all that is known of its task, several with a line
 for each, among which one that cannot be made stands in nobody's way.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -45,6 +45,7 @@ from tasker_zmq.protocol.bulk import (
 from tasker_zmq.protocol.tasks import InitializeTask, TaskRequest
 
 Refused = CommandRefusedError
+CREATED_TOGETHER: Final = 250
 
 
 @dataclass(frozen=True)
@@ -52,36 +53,59 @@ class Draft:
     """A command whose tasks may be made; `answer` gets what became of each of its wishes."""
 
     asked: Asked
-    wishes: Sequence[Wish]
+    wishes: int
     answer: Callable[[Iterator[Made], Describing], Any]
 
 
 def make_tasks(sitting: Sitting, asked: Sequence[Asked]) -> None:
-    """Create the tasks of all the commands in one statement; each gets an answer of its own."""
-    letters, drafts = sitting.answers.letters, list[Draft]()
+    """Create the tasks of all the commands; each gets an answer of its own."""
+    letters, drafts, creating = sitting.answers.letters, list[Draft](), _Creating(sitting)
     for each in asked:
         try:
             envelope.refuse_overdue(each, sitting.now)
-            drafts.append(_DRAFTS[command_type(each.command.command_type)](sitting, each))
+            drafts.append(_DRAFTS[command_type(each.command.command_type)](creating, each))
         except CommandRefusedError as error:
             letters.append(refusal(each, error, by=sitting.answerer))
-    wishes = [wish for draft in drafts for wish in draft.wishes]
-    made = iter(create(sitting, wishes) if wishes else ())
+    made = iter(creating.made())
     describing = Describing(sitting)
     for draft in drafts:
-        reply = draft.answer(islice(made, len(draft.wishes)), describing)
+        reply = draft.answer(islice(made, draft.wishes), describing)
         route = ROUTES[command_type(draft.asked.command.command_type)]
         letters.append(success(draft.asked, route.reply_type, reply, by=sitting.answerer))
 
 
-def _one(sitting: Sitting, asked: Asked) -> Draft:
+@dataclass
+class _Creating:
+    """Creates so many at a time: PostgreSQL is at it while the next are looked at."""
+
+    sitting: Sitting
+    _waiting: list[Wish] = field(default_factory=list)
+    _made: list[Made] = field(default_factory=list)
+
+    def add(self, wish: Wish) -> None:
+        self._waiting.append(wish)
+        if len(self._waiting) >= CREATED_TOGETHER and not self.sitting.desk.state.wary:
+            self.made()
+
+    def made(self) -> Sequence[Made]:
+        """What became of all that were added, in order."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._made += create(self.sitting, waiting)
+        return self._made
+
+
+def _one(creating: _Creating, asked: Asked) -> Draft:
+    sitting = creating.sitting
     command = envelope.payload_of(asked, InitializeTask)
     origin = origin_of(sitting, asked, workflow=command.workflow)
     wish = check(sitting, origin, command.task_request)
-    return Draft(asked, [wish], lambda made, describing: describing.describe(next(made)))
+    creating.add(wish)
+    return Draft(asked, 1, lambda made, describing: describing.describe(next(made)))
 
 
-def _several(sitting: Sitting, asked: Asked) -> Draft:
+def _several(creating: _Creating, asked: Asked) -> Draft:
+    sitting = creating.sitting
     command = envelope.payload_of(asked, InitializeTasks)
     requests = _requests(command.task_requests)
     if not 1 <= len(requests) <= TASKS_PER_COMMAND_MAX:
@@ -91,8 +115,13 @@ def _several(sitting: Sitting, asked: Asked) -> Draft:
         )
     origin = origin_of(sitting, asked, workflow=command.workflow, tasks=len(requests))
     checking = _Checking(sitting, origin)
-    found = [checking.check(number, each) for number, each in enumerate(requests)]
-    wishes = [each for each in found if isinstance(each, Wish)]
+    found, wishes = list[Wish | Refused](), 0
+    for number, each in enumerate(requests):
+        checked = checking.check(number, each)
+        found.append(checked)
+        if isinstance(checked, Wish):
+            creating.add(checked)
+            wishes += 1
     return Draft(asked, wishes, partial(_lines, found))
 
 
@@ -175,7 +204,7 @@ def _line(made: Made) -> TaskAnswer:
     return TaskAnswer(task_id=made.task_id, duplicate=made.duplicate)
 
 
-_DRAFTS: Final[Mapping[str, Callable[[Sitting, Asked], Draft]]] = {
+_DRAFTS: Final[Mapping[str, Callable[[_Creating, Asked], Draft]]] = {
     INITIALIZE_TASK: _one,
     INITIALIZE_TASKS: _several,
 }

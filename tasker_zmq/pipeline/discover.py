@@ -208,11 +208,23 @@ def _succeed_the_dead(turn: Turn, *, some_died: bool) -> bool:
     return len(claimed) == tuning.sweep_tasks_max or len(taken) == PAGE
 
 
-def sweep(turn: Turn) -> list[Entry]:
-    """Look for what nobody told of, when it is time; read one page of viable steps, if wanted."""
-    state, tuning = turn.state, turn.tuning
+def sweep(turn: Turn, page: Sequence[Entry] | None) -> Sequence[Entry]:
+    """Look for what nobody told of, when it is time; one page of viable steps, if wanted.
+
+    `page` is that page, if it was read already.
+    """
     resting.end_rest(turn)
     _look_around(turn)
+    return _page(turn) if page is None else page
+
+
+def page_beforehand(turn: Turn) -> Sequence[Entry] | None:
+    """A page that a sweep with full memory reads: now it need not wait for what the tick writes."""
+    return _page(turn) if turn.state.viable.full and not turn.sweep_due else None
+
+
+def _page(turn: Turn) -> Sequence[Entry]:
+    state, tuning = turn.state, turn.tuning
     cursor = state.sweep_cursor
     if cursor is None or (state.viable.full and _too_early(state, turn.now)):
         return []

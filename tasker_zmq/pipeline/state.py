@@ -40,6 +40,7 @@ from tasker_zmq.store.workers import Beat
 
 LEGACY_SESSION = SessionId("legacy")
 IDS_PER_BLOCK = 1_000
+WARY_TICKS = 100
 
 
 @dataclass
@@ -236,6 +237,7 @@ class CoreState:
     administered_at: datetime | None = None  # when it was last looked up what people decided
     pings: list[PendingPing] = field(default_factory=list)
     draining: bool = False
+    wary: int = 0  # so many ticks will wait and see what is there before they build on it
     unsure: bool = False  # the outcome of a commit is unknown: rows may say more than memory
     definitions: dict[NamedTaskId, Definition] = field(default_factory=dict)
     _steps: dict[tuple[NamedTaskId, NamedStepId], StepDefinition] = field(default_factory=dict)
@@ -280,6 +282,11 @@ class CoreState:
         """Ask the rows again: what memory has of them may be why a tick failed."""
         self.contents.clear()
         self.in_flight.clear()
+        self.wary = WARY_TICKS
+
+    def calm_down(self) -> None:
+        """A tick went through."""
+        self.wary = max(0, self.wary - 1)
 
     def drain(self) -> None:
         """Send nothing new, take no new tasks; from any thread."""

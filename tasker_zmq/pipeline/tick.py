@@ -128,6 +128,7 @@ class Tick:
             sweep_due=sweep_due,
         )
         turn.changes.then(turn.contents.keep)
+        turn.changes.then(self._state.calm_down)
         return _Pass(turn).run(inbox, self._answer)
 
 
@@ -144,6 +145,7 @@ class _Pass:
         for event in inbox:
             if isinstance(event, SubscriptionSeen):
                 self._outbox.letters += see_subscription(turn, event)
+        page = discover.page_beforehand(turn)
         commands = [each for each in inbox if isinstance(each, ReceivedCommand)]
         answers = Answers()
         if commands or turn.submissions_due:
@@ -159,7 +161,11 @@ class _Pass:
         fresh = [*answers.ready, *(step for moved in self._moved for step in moved.ready)]
         fresh += neighbours.ready(turn, inbox)
         neighbours.tell(turn, self._moved)
-        entries = [*advance.entries(turn, fresh), *discover.sweep(turn), *scheduled.start_due(turn)]
+        entries = [
+            *advance.entries(turn, fresh),
+            *discover.sweep(turn, page),
+            *scheduled.start_due(turn),
+        ]
         dispatched = Dispatching(turn, breaking.settle(turn, inbox)).run(entries)
         self._outbox.extend(dispatched.outbox)
         self._refuse(dispatched.oversized)

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from msgspec.json import decode
 
+from tasker_zmq.commands.making import CREATED_TOGETHER
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.pipeline.inbox import ReceivedCommand
+from tasker_zmq.pipeline.state import WARY_TICKS
 from tasker_zmq.protocol import bulk, codec
 from tasker_zmq.protocol.bulk import TaskAnswer, TasksInitialized
 from tasker_zmq.protocol.commands import Command, CommandMetadata, Payload
@@ -113,6 +115,31 @@ def test_a_command_that_is_sent_twice_makes_its_tasks_once(world: World) -> None
     assert (again.created, again.duplicates) == (later.created, later.duplicates) == (0, 3)
     other = ask(world, requests, command_id="c-2")
     assert not set(ids(other)) & set(ids(first))
+
+
+def test_more_than_are_created_together_are_made_in_order_and_once(world: World) -> None:
+    """Nobody waits for the first of them, until the command comes a second time."""
+    several = 2 * CREATED_TOGETHER + 1
+    told = ask(world, [request()] * several, command_id="again")
+    assert told.created == several
+    assert ids(told) == sorted(ids(told))
+    again = ask(world, [request()] * several, command_id="again")
+    assert (again.created, again.duplicates) == (0, several)
+    assert ids(again) == ids(told)
+    (counted,) = world.rows("SELECT count(*) AS n FROM tasker_tasks")
+    assert counted.n == several
+
+
+def test_who_was_surprised_waits_for_a_while_to_see_what_is_there(world: World) -> None:
+    ask(world, [request()], command_id="again")
+    assert not world.state.wary
+    ask(world, [request()], command_id="again")
+    assert world.state.wary == WARY_TICKS - 1
+    told = ask(world, [request()] * (CREATED_TOGETHER + 1), command_id="another")
+    assert told.created == CREATED_TOGETHER + 1
+    for _ in range(WARY_TICKS):
+        world.tick()
+    assert not world.state.wary
 
 
 def test_one_identity_is_one_task_within_a_command_and_beyond_it(world: World) -> None:

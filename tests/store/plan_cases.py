@@ -154,6 +154,7 @@ CASES: dict[str, Case] = {
             "reasons": NONE,
             "correlation_ids": NONE,
             "scheduled_fors": NONE,
+            "certain": False,
             "core_id": volume.CORE,
             "now": NOW,
         },

@@ -3,7 +3,8 @@
 -- from the caller, task by task in the order of positions: so a step's parents are found by
 -- counting, never by a search among the steps of all tasks. `task_ids` must ascend. A task
 -- whose time has not come is nobody's until then. Who asks knows from the definition which steps
--- are ready: they are not returned.
+-- are ready: they are not returned. Nor are the tasks, where `certain` says that no identity can be
+-- taken: if one is all the same it fails (tasker_stale).
 WITH wanted AS MATERIALIZED (
     SELECT u.*, nt.step_count, nt.leaf_count
     FROM unnest(
@@ -66,5 +67,13 @@ edges AS (
     INSERT INTO tasker_workflow_step_edges (from_step_id, to_step_id)
     SELECT (CAST(:step_ids AS bigint[]))[s.before + parent.position], s.workflow_step_id
     FROM step s CROSS JOIN LATERAL unnest(s.parent_positions) AS parent(position)
+),
+agreed AS MATERIALIZED (
+    SELECT CASE
+        WHEN CAST(:certain AS boolean) AND count(*) <> cardinality(CAST(:task_ids AS bigint[]))
+            THEN tasker_stale('new tasks', cardinality(CAST(:task_ids AS bigint[])), count(*))
+        ELSE true END AS whole
+    FROM created
 )
-SELECT task_id FROM created;
+SELECT created.task_id FROM agreed LEFT JOIN created ON NOT CAST(:certain AS boolean)
+WHERE agreed.whole;
