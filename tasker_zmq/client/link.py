@@ -177,6 +177,10 @@ class Link:
         with suppress(OSError):  # a full pipe wakes as well
             self._wake.send(b"!")
 
+    def now(self) -> float:
+        """Seconds, on the clock that `later` counts on."""
+        return self._clock.monotonic()
+
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         """Have the link's thread do this after a while; on that thread only."""
         at = self._clock.monotonic() + seconds

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from tasker_zmq.commands.replies import CommandRefusedError
+from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.states import TaskState
 from tasker_zmq.protocol.commands import (
     TASKS_PER_QUESTION_MAX,
@@ -32,16 +33,27 @@ def get_task(connection: Connection, request: GetTask) -> dict[str, Any]:
 
 def get_task_states(connection: Connection, request: GetTaskStates) -> TaskStates:
     """How tasks stand; cheap enough to be asked again and again by whoever waits for them."""
+    _refuse_too_many(request)
+    return states_among(step_store.states(connection, request.task_ids), request)
+
+
+def _refuse_too_many(request: GetTaskStates) -> None:
     if len(request.task_ids) > TASKS_PER_QUESTION_MAX:
         raise CommandRefusedError(
             "invalid",
             f"{len(request.task_ids)} tasks, at most {TASKS_PER_QUESTION_MAX} at once",
             hint="ask for the others in another command",
         )
-    found = step_store.states(connection, request.task_ids)
+
+
+def states_among(found: Mapping[TaskId, str], request: GetTaskStates) -> TaskStates:
+    """How the tasks stand that somebody waited for, of all that were looked at."""
+    _refuse_too_many(request)
     return TaskStates(
         states=tuple(
-            StateOfTask(task_id=task_id, state=TaskState(state)) for task_id, state in found.items()
+            StateOfTask(task_id=task_id, state=TaskState(found[task_id]))
+            for task_id in dict.fromkeys(request.task_ids)
+            if task_id in found
         )
     )
 

@@ -52,6 +52,7 @@ class Lane(StrEnum):
     ENGINE = "engine"
     ENGINE_LATER = "engine_later"  # behind results and the life of workers
     READER = "reader"
+    WAIT = "wait"  # a reader that waits until there is something to tell
     OBSERVER = "observer"  # a reader that also knows the moment and the snapshot
     SNAPSHOT = "snapshot"
     MANAGEMENT = "management"  # at once, by the daemon itself
@@ -83,7 +84,7 @@ class Route:
     @property
     def asks(self) -> bool:
         """Whether it changes nothing."""
-        return self.lane in {Lane.READER, Lane.OBSERVER, Lane.SNAPSHOT}
+        return self.lane in {Lane.READER, Lane.WAIT, Lane.OBSERVER, Lane.SNAPSHOT}
 
 
 def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates) -> object:
@@ -92,6 +93,18 @@ def _publish(sitting: Sitting, _asked: Asked, request: payloads.PublishTemplates
 
 def _together(*_: object) -> None:
     """Requests for tasks are answered by the set; see commands.making."""
+
+
+def _patience(command: payloads.Command) -> Route | None:
+    """Who gives time is answered once a task has ended."""
+    try:
+        request = codec.decode_data(command.payload.data, payloads.GetTaskStates)
+    except ProtocolError:
+        return None
+    return _WAITING if request.wait_seconds else None
+
+
+_WAITING: Final = Route(Lane.WAIT, payloads.GetTaskStates, "TaskStates", questions.states_among)
 
 
 def _diagnosis(command: payloads.Command) -> Route | None:
@@ -155,7 +168,11 @@ ROUTES: Final[Mapping[str, Route]] = {
     "QuerySteps": Route(Lane.READER, tasks.QuerySteps, "Steps", questions.query_steps),
     "GetTask": Route(Lane.READER, payloads.GetTask, "Task", questions.get_task),
     "GetTaskStates": Route(
-        Lane.READER, payloads.GetTaskStates, "TaskStates", questions.get_task_states
+        Lane.READER,
+        payloads.GetTaskStates,
+        "TaskStates",
+        questions.get_task_states,
+        beside=_patience,
     ),
     "ListTasks": Route(Lane.READER, payloads.ListTasks, "Tasks", questions.list_tasks),
     "ControlSteps": Route(

@@ -105,7 +105,7 @@ class Daemon:
             self._url,
             purpose="reader",
             limits=limits,
-            pool_size=settings.readers.threads,
+            pool_size=settings.readers.threads + 1,  # and one for those who wait for tasks
             tried=True,
         )
         self._stack.callback(reading.dispose)
@@ -125,14 +125,8 @@ class Daemon:
         )
         self._wire(sockets, reading)
         self._listen(limits)
-        log(
-            logger,
-            logging.INFO,
-            Event.DAEMON_READY,
-            core_id=settings.core_id,
-            epoch=self._state.epoch,
-            **self.endpoints,
-        )
+        told = {"core_id": settings.core_id, "epoch": self._state.epoch, **self.endpoints}
+        log(logger, logging.INFO, Event.DAEMON_READY, **told)
 
     def _open_sockets(self) -> DaemonSockets:
         settings = self._settings
@@ -305,6 +299,7 @@ class Daemon:
             [[each.topic, each.body] for each in outbox.publications],
             [[*each.route, each.body] for each in outbox.letters],
         )
+        self._readers.waits.tell(outbox.ended)
 
     def _send_letter(self, letter: Letter) -> None:
         self._audit.sent([letter])

@@ -118,6 +118,8 @@ class FrontDesk(Receiver):
             self._report(asked)
         elif route.lane in {Lane.READER, Lane.OBSERVER}:
             self._readers.ask(route, asked)
+        elif route.lane is Lane.WAIT:
+            self._readers.waits.ask(route, asked)
         elif route.lane is Lane.CALL:
             self._call(route, asked)
         else:

@@ -15,6 +15,7 @@ from tasker_zmq.commands.answering import answer_question
 from tasker_zmq.commands.context import Observing
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
 from tasker_zmq.commands.router import Lane, Route
+from tasker_zmq.daemon.waits import Waits
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.store.connection import is_away, is_cancelled
@@ -53,6 +54,7 @@ class Readers:
         self._view = view
         self._core_id = core_id
         self._send = send
+        self.waits = Waits(database, clock=view.clock, core_id=core_id, send=send)
         self._waiting: SimpleQueue[Question | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._serve, name=f"tasker-reader-{number}", daemon=True)
@@ -60,6 +62,7 @@ class Readers:
         ]
 
     def start(self) -> None:
+        self.waits.start()
         for thread in self._threads:
             thread.start()
 
@@ -71,6 +74,7 @@ class Readers:
         self._waiting.put((route, asked))
 
     def stop(self) -> None:
+        self.waits.stop()
         for _ in self._threads:
             self._waiting.put(None)
         for thread in self._threads:

@@ -144,10 +144,11 @@ class Outbox:
 
     publications: list[Publication] = field(default_factory=list)
     letters: list[Letter] = field(default_factory=list)
+    ended: list[TaskId] = field(default_factory=list)  # tasks for whose end somebody may wait
 
     def extend(self, other: "Outbox") -> None:
         self.publications.extend(other.publications)
         self.letters.extend(other.letters)
 
     def __bool__(self) -> bool:
-        return bool(self.publications or self.letters)
+        return bool(self.publications or self.letters or self.ended)

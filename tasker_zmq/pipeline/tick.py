@@ -8,7 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection
 
-from tasker_zmq.domain.ids import BatchId, SessionId, StepId
+from tasker_zmq.domain.ids import BatchId, SessionId, StepId, TaskId
 from tasker_zmq.domain.reconciliation import ReconciliationStatus
 from tasker_zmq.domain.states import StepState
 from tasker_zmq.pipeline import (
@@ -214,6 +214,7 @@ class _Pass:
                 self._turn.connection, findings.moves, recording, now=self._turn.now
             )
             self._turn.contents.drop(moved.finished)
+            self._outbox.ended += [*moved.finished, *moved.blocked]
         else:
             moved = self._send_moves(findings.moves, recording, findings.foreseen)
         self._moved.append(moved)
@@ -234,12 +235,16 @@ class _Pass:
         self, moves: Sequence[Move], recording: Recording, foreseen: Sequence[ReadyStep]
     ) -> Moved:
         """As it is known what will follow: nobody waits while PostgreSQL writes it."""
-        state, ready = self._turn.state, sorted(foreseen, key=lambda step: step.step_id)
+        ready = sorted(foreseen, key=lambda step: step.step_id)
         finished = step_store.send_moves(
             self._turn.connection, moves, recording, ready=len(ready), now=self._turn.now
         )
-        self._turn.changes.then(lambda: state.contents.drop(finished()))
+        self._turn.changes.then(lambda: self._note_finished(finished()))
         return Moved(ready=tuple(ready))
+
+    def _note_finished(self, task_ids: Sequence[TaskId]) -> None:
+        self._turn.state.contents.drop(task_ids)
+        self._outbox.ended += task_ids
 
     def _watch(self, batch: accounts.BatchView) -> None:
         """Compare a batch's accounts once both are whole; else after a while."""

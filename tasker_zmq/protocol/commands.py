@@ -284,9 +284,13 @@ TASKS_PER_QUESTION_MAX = 1_000
 
 
 class GetTaskStates(msgspec.Struct, frozen=True, kw_only=True):
-    """How these tasks stand; at most TASKS_PER_QUESTION_MAX."""
+    """How these tasks stand; at most TASKS_PER_QUESTION_MAX.
+
+    With `wait_seconds` the answer comes once one of them has ended, or after so long.
+    """
 
     task_ids: tuple[TaskId, ...]
+    wait_seconds: float | None = None
 
 
 class StateOfTask(msgspec.Struct, frozen=True, kw_only=True):
