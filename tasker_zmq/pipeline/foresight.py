@@ -34,8 +34,7 @@ class Course:
 
     def beginnings(self) -> list[ReadyStep]:
         """The steps that wait for nothing from the start."""
-        counts = self.definition.shape.parent_counts
-        return [self._ready(place) for place, count in enumerate(counts) if not count]
+        return [self._ready(place) for place in self.definition.shape.roots]
 
     def finish(self, named_step_id: NamedStepId, waits: Waits) -> list[ReadyStep]:
         """The steps that wait for nothing any more; `waits` is on top of the course."""

@@ -32,8 +32,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     previous_results: str
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(msgspec.Struct, frozen=True, gc=False):
     """A step that may be sent, with its definition; `size` in bytes on the wire, about."""
 
     row: Request | Row

@@ -65,6 +65,7 @@ class Shape:
     places: dict[NamedStepId, int]
     parent_counts: tuple[int, ...]
     children: tuple[tuple[int, ...], ...]
+    roots: tuple[int, ...]  # that wait for nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,7 @@ class Definition:
             places={step.named_step_id: place for place, step in enumerate(self.steps)},
             parent_counts=tuple(len(set(step.depends_on)) for step in self.steps),
             children=tuple(tuple(place_of[each] for each in below[name]) for name in names),
+            roots=tuple(place for place, step in enumerate(self.steps) if not step.depends_on),
         )
 
 

@@ -60,8 +60,7 @@ class Moved:
     elsewhere: tuple[tuple[CoreId, TaskId], ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewTask:
+class NewTask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task to be created, with `step_count` steps; `context` is JSON text."""
 
     task_id: TaskId
