@@ -16,7 +16,7 @@ from tasker_zmq.client.many import Packed
 from tasker_zmq.clock import IdMaker, SystemClock, system_dice
 from tasker_zmq.errors import TaskerError
 from tasker_zmq.protocol import codec
-from tasker_zmq.protocol.bulk import ShortRequest, TasksInitialized
+from tasker_zmq.protocol.bulk import STEPS_PER_COMMAND_MAX, ShortRequest, TasksInitialized
 from tasker_zmq.protocol.commands import (
     ERROR,
     Command,
@@ -30,6 +30,7 @@ from tasker_zmq.protocol.tasks import InitializeTask
 NAMESPACE: Final = "bench"
 UNDER_WAY_MAX: Final = 2_000  # commands for one task each
 ANSWER_MS_MAX: Final = 60_000
+WIDEST: Final = "SELECT coalesce(max(step_count), 1) FROM tasker_named_tasks WHERE name = :name"
 NOTE: Final = "n" * 460  # a context of about 500 bytes
 
 Asking = Iterator[tuple[str, object]]  # the type of each command, and its data
@@ -58,12 +59,14 @@ def publish(system: System, template: dict[str, Any]) -> None:
 def submit(system: System, name: str, numbers: Iterable[int]) -> None:
     """A task for each number, hundreds by one command, as `TaskerClient.submit_many` sends them."""
     packed = many.pack(_request(name, each) for each in numbers)
-    _exchange(system, _in_bulk(packed), under_way_max=many.UNDER_WAY_MAX, check=_all_made)
+    steps = int(str(system.scalar(WIDEST, name=name)))
+    asking = _in_bulk(packed, at_most=min(many.TASKS_MAX, max(1, STEPS_PER_COMMAND_MAX // steps)))
+    _exchange(system, asking, under_way_max=many.UNDER_WAY_MAX, check=_all_made)
 
 
-def _in_bulk(packed: Iterator[Packed]) -> Asking:
+def _in_bulk(packed: Iterator[Packed], *, at_most: int) -> Asking:
     held: deque[Packed] = deque()
-    while taken := many.take(packed, held):
+    while taken := many.take(packed, held, at_most):
         yield "InitializeTasks", many.command(taken)
 
 
