@@ -15,10 +15,9 @@ from tasker_zmq.commands.answering import answer_question
 from tasker_zmq.commands.context import Observing
 from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
 from tasker_zmq.commands.router import Lane, Route
-from tasker_zmq.daemon.waits import Waits
+from tasker_zmq.daemon.waits import Waits, refused
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.letters import Answerer
-from tasker_zmq.store.connection import is_away, is_cancelled
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
@@ -68,8 +67,8 @@ class Readers:
 
     def ask(self, route: Route, asked: Asked) -> None:
         if self._waiting.qsize() >= WAITING_MAX:
-            refused = CommandRefusedError("busy", f"{WAITING_MAX} questions wait", hint="ask later")
-            self._send(refusal(asked, refused, by=self._answerer()))
+            busy = CommandRefusedError("busy", f"{WAITING_MAX} questions wait", hint="ask later")
+            self._send(refusal(asked, busy, by=self._answerer()))
             return
         self._waiting.put((route, asked))
 
@@ -93,7 +92,7 @@ class Readers:
                 return answer_question(route, asked, connection, by=self._answerer())
         except Exception as error:  # noqa: BLE001 - whatever it was, the asker gets an answer
             log(logger, logging.ERROR, Event.TICK_FAILED, error=repr(error)[:300])
-            return refusal(asked, _told(error), by=self._answerer())
+            return refusal(asked, refused(error), by=self._answerer())
 
     def _answerer(self) -> Answerer:
         return Answerer(self._core_id, self._view.clock.now())
@@ -112,14 +111,3 @@ class Readers:
         with self._database.connect() as connection:
             connection.execute(_ONE_MOMENT)
             yield connection
-
-
-def _told(error: Exception) -> CommandRefusedError:
-    if is_cancelled(error):
-        return CommandRefusedError(
-            "took_too_long",
-            "the database needed more time for that than a question has",
-            hint="ask for a shorter time, or for less",
-        )
-    code = "database_away" if is_away(error) else "failed"
-    return CommandRefusedError(code, "the question could not be answered")

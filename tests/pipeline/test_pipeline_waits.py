@@ -5,6 +5,7 @@ from queue import SimpleQueue
 
 import msgspec
 import pytest
+from sqlalchemy import Engine, create_engine
 
 from tasker_zmq.clock import SystemClock
 from tasker_zmq.commands.answering import read
@@ -25,11 +26,14 @@ MOMENT = 0.01
 class Waiters:
     """Those who ask, and the letters that they get."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, database: Engine | None = None) -> None:
         self.letters: SimpleQueue[Letter] = SimpleQueue()
         self.world = world
         self.waits = Waits(
-            world.engine, clock=SystemClock(), core_id="core-1", send=self.letters.put
+            database or world.engine,
+            clock=SystemClock(),
+            core_id="core-1",
+            send=self.letters.put,
         )
 
     def ask(self, *task_ids: int, seconds: float = LONG) -> None:
@@ -114,3 +118,12 @@ def test_who_asks_for_too_much_is_refused_and_too_many_do_not_wait(
     waiters.ask(task)
     assert waiters.answer() == {task: "pending"}
     assert waiters.letters.empty()
+
+
+def test_who_waits_is_told_that_the_rows_cannot_be_read(world: World) -> None:
+    nowhere = create_engine("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    waiters = Waiters(world, database=nowhere)
+    waiters.waits.start()
+    waiters.ask(1)
+    assert waiters.answer() == {0: "database_away"}
+    waiters.waits.stop()
