@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 WORKER_NAME = re.compile(r"[A-Za-z0-9_][\w.@:\-]{0,199}")
 HANDLER_CLASS = re.compile(r"[A-Za-z_][\w.:]{0,199}")
 CONCURRENCY_MAX = 10_000
+BURST_MAX = 100_000
 SUCCEEDED_MAX = 16  # earlier sessions of a process whose late results are still its own
 
 
@@ -74,6 +75,7 @@ def register_worker(sitting: Sitting, asked: Asked, request: RegisterWorker) -> 
         credit=credit,
         last_heard_at=sitting.now,
         confirms_start=request.confirms_start,
+        burst_max=request.metadata.max_burst_steps or 0,
     )
     session.grant(credit, whole=whole)
     sitting.turn.begun[session_id] = session
@@ -165,6 +167,11 @@ def _check(request: RegisterWorker) -> None:
             "invalid",
             f"max_concurrent_steps is {request.metadata.max_concurrent_steps}; wanted: 1 to "
             f"{CONCURRENCY_MAX}",
+        )
+    burst = request.metadata.max_burst_steps or 0
+    if not 0 <= burst <= BURST_MAX:
+        raise CommandRefusedError(
+            "invalid", f"max_burst_steps is {burst}; wanted: 0, which is none, to {BURST_MAX}"
         )
 
 

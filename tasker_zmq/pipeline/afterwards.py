@@ -1,6 +1,7 @@
 """What a core remembers of a tick, and tells, once that is committed."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
@@ -41,11 +42,17 @@ def note_retries(state: CoreState, moves: Iterable[Move]) -> None:
         state.set_next_retry(min(due + ([state.next_retry_at] if state.next_retry_at else [])))
 
 
-def release_steps(state: CoreState, released: Iterable[tuple[SessionId, StepId, BatchId]]) -> None:
+def end_steps(
+    state: CoreState, released: Iterable[tuple[SessionId, StepId, BatchId]], now: datetime
+) -> None:
+    """Sessions have these steps no more; how many those were says how many they may hold."""
+    ended: Counter[SessionId] = Counter()
     for session_id, step_id, batch_id in released:
         session = state.sessions.get(session_id)
         if session is not None:
-            session.release([step_id], batch_id)
+            ended[session_id] += session.release([step_id], batch_id)
+    for session_id, steps in ended.items():
+        state.sessions[session_id].pace.note(steps, now)
 
 
 def release_batch(state: CoreState, session_id: SessionId, batch_id: BatchId) -> None:

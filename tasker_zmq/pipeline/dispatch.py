@@ -229,6 +229,7 @@ class Dispatching:
                 batch_uuid=batch.batch_uuid,
                 publication=batch.publication,
                 size=sum(step.size for step in plan.steps),
+                at=self._turn.now,
                 confirm_start=plan.asks_first,
             )
             if plan.trying is not None:

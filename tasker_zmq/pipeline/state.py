@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
+from tasker_zmq.domain.credit import LONG, Pace, burst_share
 from tasker_zmq.domain.fairness import Turns
 from tasker_zmq.domain.ids import (
     BatchId,
@@ -52,6 +53,7 @@ class Sent:
     publication: int = 0
     delivery: int = 1
     size: int = 0  # bytes
+    at: datetime | None = None  # None: before this core knew of it
     confirm_start: bool = False
     unfinished: int = 0
     missed: int = 0
@@ -90,6 +92,9 @@ class Session:
     last_turn: int = 0  # in which it was chosen last, of the core's turns
     granted: int | None = None  # the credit that it may shrink to, as steps end
     elsewhere: int = 0  # steps that its worker may hold of other cores
+    burst_max: int = 0  # steps that its worker can hold if they end at once; 0: its credit is all
+    burst: int = 0  # this core's part of them
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def nameless(self) -> bool:
@@ -100,18 +105,22 @@ class Session:
         """Whether it has the handler; whether it takes the named task is for `declared` to say."""
         return self.handlers is None or handler in self.handlers
 
-    @property
-    def room(self) -> int:
-        """How many more steps it may be sent now."""
-        return self.room_when(ended=0)
-
-    def room_when(self, *, ended: int) -> int:
+    def room(self, now: datetime, *, ended: int = 0) -> int:
         """How many more steps it may be sent when so many of those that it has are over."""
         if self.draining or self.leaving or self.suspect or self.deaf or not self.subscribed:
             return 0
         held = len(self.holding) - ended
         credit = self.credit if self.granted is None else min(self.credit, max(self.granted, held))
+        if self.burst > credit:
+            credit = max(credit, min(self.burst, self._brisk(now, ended=ended)))
         return max(0, credit - held)
+
+    def _brisk(self, now: datetime, *, ended: int) -> int:
+        """How many steps it ends in a moment; none if it has one in hand that takes long."""
+        oldest = next(iter(self.sent.values()), None)
+        if oldest is not None and (oldest.at is None or now - oldest.at > LONG):
+            return 0
+        return self.pace.lately(now) + ended
 
     @property
     def size(self) -> int:
@@ -125,8 +134,10 @@ class Session:
     def grant(self, credit: int, *, whole: int) -> None:
         """Let it hold so many steps; what it has already is not taken back."""
         self.granted = credit
+        self.burst = burst_share(self.burst_max, credit=credit, whole=whole)
         self.elsewhere = whole - 1 if credit < whole else 0  # for the shares may just have changed
-        self.credit = max(credit, len(self.holding))
+        held = len(self.holding)
+        self.credit = credit if held <= self.burst_max else max(credit, held)
 
     def take(self, sent: Sent, step_ids: Collection[StepId]) -> None:
         """It has these steps of a batch in hand now."""
@@ -135,10 +146,12 @@ class Session:
         kept.unfinished += len(fresh)
         self.holding.update(dict.fromkeys(fresh, sent.batch_id))
 
-    def release(self, step_ids: Iterable[StepId], batch_id: BatchId) -> None:
-        """It no longer has these steps of a batch."""
+    def release(self, step_ids: Iterable[StepId], batch_id: BatchId) -> int:
+        """It no longer has these steps of a batch; how many of them it had."""
+        released = 0
         for step_id in step_ids:
             if self.holding.get(step_id) == batch_id:
+                released += 1
                 del self.holding[step_id]
                 sent = self.sent[batch_id]
                 sent.unfinished -= 1
@@ -146,6 +159,7 @@ class Session:
                     del self.sent[batch_id]
         if self.granted is not None:
             self.credit = min(self.credit, max(self.granted, len(self.holding)))
+        return released
 
 
 class Schedule:

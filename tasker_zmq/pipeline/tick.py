@@ -225,7 +225,7 @@ class _Pass:
         _end_doubts(self._turn, findings.moves)
         breaking.note(self._turn, findings)
         self._turn.changes.then(
-            partial(afterwards.release_steps, self._turn.state, findings.released)
+            partial(afterwards.end_steps, self._turn.state, findings.released, self._turn.now)
         )
         self._turn.changes.then(partial(self._turn.state.in_flight.keep, findings.views))
         for view in views:

@@ -64,7 +64,7 @@ class Turn:
 
     def room_of(self, session: Session) -> int:
         """How many more steps a session may be sent."""
-        return session.room_when(ended=len(self.ended.get(session.session_id, ())))
+        return session.room(self.now, ended=len(self.ended.get(session.session_id, ())))
 
     def next_publication(self, session_id: SessionId) -> int:
         """The next number of a session's publications, remembered after the commit."""

@@ -207,7 +207,7 @@ def _may_send(state: CoreState, now: datetime) -> bool:
     waiting = (state.sessions.able(*each) for each in state.viable.kinds().items())
     together = {id(able): able for able in waiting}  # many kinds are run by the same sessions
     return any(
-        session.room > 0 and not (state.breakers and _is_barred(state, able, session, now=now))
+        session.room(now) > 0 and not (state.breakers and _is_barred(state, able, session, now=now))
         for able in together.values()
         for session in able.sessions
     )

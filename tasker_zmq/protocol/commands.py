@@ -88,6 +88,7 @@ class WorkerMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker says of itself."""
 
     max_concurrent_steps: int = 1
+    max_burst_steps: int | msgspec.UnsetType = msgspec.UNSET  # unset: no more than the credit
     step_timeout_ms: int | None = None
     supports_retries: bool = True
     language_runtime: str = ""

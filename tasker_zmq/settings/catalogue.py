@@ -104,7 +104,8 @@ CATALOGUE: Final[tuple[Setting, ...]] = (
     ),
     Setting(
         key="dispatch.credit_factor", kind=Kind.NUMBER, default=2.0, between=(1, 100),
-        description="A worker holds at most its concurrency times this many steps.",
+        description="A worker holds at most its concurrency times this many steps, or, if they "
+        "end at once, what it ends in a quarter of a second.",
         effect="Raise it if workers wait between batches; each step held may have to move.",
     ),
     Setting(

@@ -6,7 +6,6 @@ what it wants sent is delivered to simulated workers after the commit.
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -49,45 +48,16 @@ from tasker_zmq.protocol.tasks import TaskInitialized
 from tasker_zmq.store import workers as worker_store
 from tasker_zmq.testing.clock import ManualClock
 from tasker_zmq.testing.simulated_worker import Handler, SimulatedWorker, Word
+from tasker_zmq.testing.templates import NAMESPACE, VERSION, Node, template
 
-NAMESPACE = "tests"
-VERSION = "1.0.0"
+__all__ = ["NAMESPACE", "VERSION", "Node", "StillOpenError", "Word", "World", "done", "template"]
+
 CLIENT = (b"client",)
 SECONDS_MAX = 86_400.0
 
 
 class StillOpenError(AssertionError):
     """The world did not come to rest."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """One step of a workflow under test; `retry` is the newer dialect's block."""
-
-    after: tuple[str, ...] = ()
-    handler: str = "tests.work"
-    retry: Mapping[str, Any] | None = None
-    timeout_seconds: float = 30.0
-
-
-def template(name: str, nodes: Mapping[str, Node], **more: Any) -> dict[str, Any]:
-    """The newer dialect's mapping of a workflow."""
-    return {
-        "name": name,
-        "namespace_name": NAMESPACE,
-        "version": VERSION,
-        "steps": [
-            {
-                "name": step,
-                "handler": {"callable": node.handler},
-                "dependencies": list(node.after),
-                "retry": dict(node.retry or {}),
-                "timeout_seconds": node.timeout_seconds,
-            }
-            for step, node in nodes.items()
-        ],
-        **more,
-    }
 
 
 def done(_: object) -> Word:
@@ -263,6 +233,7 @@ class World:
         handlers: Sequence[str] = ("tests.work",),
         handler: Handler = done,
         concurrency: int = 100,
+        burst: int = 0,
         subscribed: bool = True,
         **more: Any,
     ) -> SimulatedWorker:
@@ -271,7 +242,7 @@ class World:
         request = RegisterWorker(
             worker_name=name,
             handlers=tuple(handlers),
-            metadata=WorkerMetadata(max_concurrent_steps=concurrency),
+            metadata=WorkerMetadata(max_concurrent_steps=concurrency, max_burst_steps=burst),
             **more,
         )
         before = len(self.letters)

@@ -18,6 +18,7 @@ import msgspec
 import zmq
 
 from tasker_zmq.clock import Clock, IdMaker, SystemClock, system_dice
+from tasker_zmq.domain.credit import burst_for
 from tasker_zmq.domain.template import TaskTemplate
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.protocol import versions
@@ -186,6 +187,7 @@ def _stop_on_signals(worker: Worker, clock: Clock) -> None:
 def _metadata(concurrency: int, executor: str, *, started_at: str) -> WorkerMetadata:
     return WorkerMetadata(
         max_concurrent_steps=concurrency,
+        max_burst_steps=burst_for(concurrency),
         language_runtime="python",
         runtime_version=platform.python_version(),
         hostname=socket.gethostname(),

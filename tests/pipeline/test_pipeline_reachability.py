@@ -199,7 +199,7 @@ def test_it_is_explained_that_a_worker_is_not_reachable_from_the_core_that_owns_
     assert "one worker knows it: anna is not reachable from core-2." in explained(second, task)
     age(second)
     assert "one worker knows it: anna is not connected to core-2." in explained(second, task)
-    assert first.session(here).room
+    assert first.session(here).room(first.clock.now())
     second.worker("bert")
     second.run()
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 from unittest import mock
@@ -177,26 +177,26 @@ def rotated(original: Any) -> Any:
 
 
 def room(_original: Any) -> Any:
-    def room_when(session: Session, *, ended: int) -> int:
+    def room_anyhow(session: Session, _now: datetime, *, ended: int = 0) -> int:
         ready = session.subscribed and not session.suspect and not session.draining
         return 1_000 if ready else 0
 
-    return room_when
+    return room_anyhow
 
 
 def room_regardless(name: str) -> Callable[[Any], Any]:
     """Room though `name` says that there is none."""
 
     def make(original: Any) -> Any:
-        def room_when(session: Session, *, ended: int) -> int:
+        def room_anyhow(session: Session, now: datetime, *, ended: int = 0) -> int:
             kept = getattr(session, name)
             setattr(session, name, name == "subscribed")
             try:
-                return int(original(session, ended=ended))
+                return int(original(session, now, ended=ended))
             finally:
                 setattr(session, name, kept)
 
-        return room_when
+        return room_anyhow
 
     return make
 

@@ -98,6 +98,7 @@ class Options:
     tick_gap: float  # seconds between two ticks of a busy core, at least
     stormy_seconds: float
     rates: Mapping[str, float] = field(default_factory=dict)
+    brisk: bool = False  # steps end at once, and workers take bursts of them
     durable: tuple[str, ...] = ()  # the workers with an outbox on disk
     legacy: Legacy = Legacy.NONE
     cores: int = 1
@@ -115,6 +116,7 @@ class Options:
             f"seed {self.seed}: {asked}; cores {self.cores}; workers {slots}",
             f"  batches of {self.batch_size}, credit x{self.credit_factor}",
             f"  {self.steps_in_memory} steps in memory, ticks {self.tick_gap} s apart",
+            f"  brisk steps: {'yes' if self.brisk else 'no'}",
             f"  a storm of {self.stormy_seconds} s",
             f"  outboxes on disk: {', '.join(self.durable) or 'none'}; legacy worker {self.legacy}",
             "  " + ", ".join(f"{name} {rate:.3f}" for name, rate in sorted(self.rates.items())),
@@ -148,6 +150,7 @@ def draw(seed: int, *, without: frozenset[str] = frozenset(), **fixed: Any) -> O
         tick_gap=dice.choice((0.01, 0.1, 0.3)),
         stormy_seconds=dice.choice((8.0, 15.0, 25.0)),
         rates=rates,
+        brisk=seed % 3 == 0,
     )
     legacy = dice.choice((*[Legacy.NONE] * 3, Legacy.BESIDE, Legacy.NEEDED))
     chance = dice.choice((0.0, 0.5, 1.0))

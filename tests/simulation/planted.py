@@ -71,7 +71,7 @@ PLANTED: tuple[Planted, ...] = (
         swapped(results, "decide", defects.facts(in_current_batch=True)),
         {**PAUSES, "twins": 0.2},
     ),
-    Planted("no credit check", swapped(Session, "room_when", defects.room), {}, {"tasks": 8}),
+    Planted("no credit check", swapped(Session, "room", defects.room), {}, {"tasks": 8}),
     Planted(
         "resend without bound", swapped(worker_outbox.MemoryOutbox, "sent", defects.at_once), LOSSES
     ),
@@ -134,7 +134,7 @@ PLANTED: tuple[Planted, ...] = (
     Planted("suspects get work", defects.to_suspects, {**PAUSES, "partition": 0.1}),
     Planted(
         "work before the subscription",
-        swapped(Session, "room_when", defects.room_regardless("subscribed")),
+        swapped(Session, "room", defects.room_regardless("subscribed")),
         {"slow_joiner": 0.9},
     ),
     Planted(

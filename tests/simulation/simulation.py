@@ -252,7 +252,7 @@ class Simulation:
         holders: dict[int, str] = {}
         for session in core.state.sessions.values():
             brought = self.brought.setdefault(session.session_id, len(session.holding))
-            most = max(session.credit, brought)
+            most = max(session.credit, session.burst_max, brought)
             if session.registration_id is not None and len(session.holding) > most:
                 raise ViolationError(
                     "I9 credit",

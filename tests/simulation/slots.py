@@ -1,9 +1,8 @@
 """Where a simulated process runs its steps: handlers that roll dice, so many at once."""
 
-import random
 from collections import deque
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,6 +14,7 @@ from tests.simulation.timeline import ViolationError
 from tests.simulation.witness import Run, output_of
 
 if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
     from tests.simulation.workers import Process
 
 WRITTEN_CHANCE = 0.7  # of a crash behind the writing of an outbox, and not before it
@@ -75,7 +75,7 @@ class Slots:
             "runs", process.label, run.batch_id, run.request.step_id, run.request.step_name
         )
         self._running[run.key] = (run, now + (run.timeout_seconds or 3_600.0))
-        seconds, outcome = behaviour(simulation.network.strikes, simulation.dice, told)
+        seconds, outcome = behaviour(simulation, told)
         if seconds is not None:
             simulation.timeline.after(seconds, lambda: self._finish(run, outcome))
 
@@ -97,9 +97,10 @@ class Slots:
         process.wake()
 
 
-def behaviour(strikes: Any, dice: random.Random, run: Run) -> tuple[float | None, Outcome]:
+def behaviour(simulation: "Simulation", run: Run) -> tuple[float | None, Outcome]:
     """How long a handler takes (None: for ever), and what it says then."""
-    seconds = dice.uniform(0.001, 0.3)
+    strikes, dice = simulation.network.strikes, simulation.dice
+    seconds = dice.uniform(0.001, 0.03 if simulation.options.brisk else 0.3)
     if strikes("slow"):
         seconds = dice.uniform(0.3, 6.0)
     outcome = Outcome(

@@ -123,7 +123,7 @@ class Process:
                 worker_name=self.plan.name,
                 handlers=self.plan.handlers,
                 instance=self.label,
-                metadata=WorkerMetadata(max_concurrent_steps=self.plan.concurrency),
+                metadata=self._metadata(),
                 confirms_start=True,
             ),
             executor=Slots(self, self.plan.concurrency),
@@ -134,6 +134,12 @@ class Process:
         )
         # The simulated sockets are made from what stands for the context.
         return _Loop(parts, self)  # type: ignore[arg-type]
+
+    def _metadata(self) -> WorkerMetadata:
+        concurrency = self.plan.concurrency
+        if not self.simulation.options.brisk:
+            return WorkerMetadata(max_concurrent_steps=concurrency)
+        return WorkerMetadata(max_concurrent_steps=concurrency, max_burst_steps=4 * concurrency)
 
     def _urls(self) -> tuple[str, ...]:
         """Its own core's, and perhaps the others': else it is told of them."""

@@ -16,13 +16,18 @@ WHERE b.registration_id IS NOT NULL AND r.session_id IS DISTINCT FROM b.session_
 # A completion that overtakes its partial results gives the credit back before they come.
 _CREDIT: Final = """
 SELECT 'session ' || r.session_id AS subject,
-    'it holds ' || count(*) || ' steps that were sent to it; its credit is ' || r.credit AS detail
+    'it holds ' || count(*) || ' steps that were sent to it; its credit is ' || r.credit
+        || ', and as many as ' || w.burst || ' if they end at once' AS detail
 FROM tasker_workflow_steps s
 JOIN tasker_step_execution_batches b ON b.batch_id = s.current_batch_id
 JOIN tasker_worker_registrations r USING (registration_id)
+JOIN (
+    SELECT worker_id, coalesce(CAST(metadata ->> 'max_burst_steps' AS integer), 0) AS burst
+    FROM tasker_workers
+) w USING (worker_id)
 WHERE s.state = 'in_progress' AND b.created_at >= r.registered_at
     AND NOT b.final_completion_received
-GROUP BY r.session_id, r.credit HAVING count(*) > r.credit"""
+GROUP BY r.session_id, r.credit, w.burst HAVING count(*) > greatest(r.credit, w.burst)"""
 
 _APPEND_ONLY: Final = """
 SELECT 'the ledger' AS subject,
@@ -99,7 +104,11 @@ WHERE (b.reconciliation_status = 'discrepancy') <> (d.differences IS NOT NULL)""
 
 BATCH_INVARIANTS: Final = (
     Invariant("I8 chosen session", "A batch's session is its registration's.", _SESSIONS),
-    Invariant("I9 credit", "A session was sent no more steps than its credit.", _CREDIT),
+    Invariant(
+        "I9 credit",
+        "A session was sent no more steps than its credit, or than a burst that it takes.",
+        _CREDIT,
+    ),
     Invariant("I10 append-only", "The ledger refuses UPDATE and DELETE.", _APPEND_ONLY),
     Invariant("I10 counters", "A batch's counters are what the ledger adds up to.", _COUNTERS),
     Invariant("I10 batch size", "A batch carried as many steps as it says.", _SIZE),

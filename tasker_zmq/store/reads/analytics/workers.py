@@ -58,7 +58,8 @@ sent AS (
     FROM recent GROUP BY session_id
 )
 SELECT w.worker_name AS worker, r.session_id, r.core_id, r.status, r.credit, r.current_load,
-    round(CAST(r.current_load AS numeric) / greatest(r.credit, 1), 3)::float8 AS utilisation,
+    round(CAST(r.current_load AS numeric) / greatest(r.credit, r.current_load, 1), 3)::float8
+        AS utilisation,
     coalesce(s.batches, 0) AS batches, coalesce(s.steps, 0) AS steps,
     round(coalesce(CAST(coalesce(s.steps, 0) AS numeric)
         / nullif((SELECT sum(steps) FROM sent), 0), 0), 3)::float8 AS share,
