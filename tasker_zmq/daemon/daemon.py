@@ -106,7 +106,7 @@ class Daemon:
             purpose="reader",
             limits=limits,
             pool_size=settings.readers.threads + 1,  # and one for those who wait for tasks
-            tried=True,
+            reading=True,
         )
         self._stack.callback(reading.dispose)
         self._database = writing

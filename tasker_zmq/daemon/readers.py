@@ -23,7 +23,6 @@ from tasker_zmq.telemetry.events import Event, log
 logger = logging.getLogger(__name__)
 
 WAITING_MAX: Final = 1_000
-_READ_ONLY: Final = text("SET TRANSACTION READ ONLY")
 _ONE_MOMENT: Final = text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
 Question = tuple[Route, Asked]
@@ -81,18 +80,22 @@ class Readers:
 
     def _serve(self) -> None:
         while (question := self._waiting.get()) is not None:
-            self._send(self._answer(*question))
+            self._answer(*question)
 
-    def _answer(self, route: Route, asked: Asked) -> Letter:
+    def _answer(self, route: Route, asked: Asked) -> None:
+        letter: Letter | None = None
         try:
             if route.lane is Lane.OBSERVER:
-                return answer_question(route, asked, self._observing(), by=self._answerer())
+                letter = answer_question(route, asked, self._observing(), by=self._answerer())
+                self._send(letter)
+                return
             with self._database.connect() as connection:
-                connection.execute(_READ_ONLY)
-                return answer_question(route, asked, connection, by=self._answerer())
+                letter = answer_question(route, asked, connection, by=self._answerer())
+                self._send(letter)  # the asker need not wait for the transaction's end
         except Exception as error:  # noqa: BLE001 - whatever it was, the asker gets an answer
             log(logger, logging.ERROR, Event.TICK_FAILED, error=repr(error)[:300])
-            return refusal(asked, refused(error), by=self._answerer())
+            if letter is None:
+                self._send(refusal(asked, refused(error), by=self._answerer()))
 
     def _answerer(self) -> Answerer:
         return Answerer(self._core_id, self._view.clock.now())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 WAITING_MAX: Final = 1_000  # questions; whoever asks beyond that is answered at once
 WAIT_SECONDS_MAX: Final = 30.0
-_READ_ONLY: Final = text("SET TRANSACTION READ ONLY")
 
 States = Mapping[TaskId, str]
 
@@ -136,7 +135,6 @@ class Waits:
         if not task_ids:
             return {}
         with self._database.connect() as connection:
-            connection.execute(_READ_ONLY)
             return step_store.states(connection, sorted(task_ids))
 
     def _answer(self, number: int, letter: Letter) -> None:

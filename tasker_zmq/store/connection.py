@@ -1,5 +1,6 @@
 """Connections to PostgreSQL on which hot statements are prepared once with a generic plan."""
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from tasker_zmq.errors import UnreachableError
 from tasker_zmq.store.pipelining import PipeliningConnection
@@ -56,11 +57,11 @@ class ConnectionLimits:
 
 
 def create(
-    url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int = 1, tried: bool = False
+    url: str, *, purpose: str, limits: ConnectionLimits, pool_size: int = 1, reading: bool = False
 ) -> Engine:
     """An engine whose connections name themselves `tasker-zmq <purpose>` in pg_stat_activity.
 
-    `tried`: each is tried before it is used again, so that nobody meets one that died meanwhile.
+    `reading`: they can write nothing, and one that the server has ended is not used again.
     """
     milliseconds = {
         "statement_timeout": limits.statement_timeout_seconds,
@@ -68,11 +69,12 @@ def create(
         "idle_in_transaction_session_timeout": limits.statement_timeout_seconds,
     }
     options = " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in milliseconds.items())
+    if reading:
+        options += " -c default_transaction_read_only=on"
     engine = create_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=tried,
         json_serializer=lambda value: orjson.dumps(value).decode(),
         json_deserializer=orjson.loads,
         connect_args={
@@ -85,11 +87,25 @@ def create(
         },
     )
     event.listen(engine, "do_connect", _connect)
+    if reading:
+        event.listen(engine, "checkout", _refuse_ended)
     return engine
 
 
 def _connect(_dialect: Any, _record: Any, arguments: Any, parameters: Any) -> PipeliningConnection:
     return PipeliningConnection.connect(*arguments, **parameters)
+
+
+def _refuse_ended(driver: PipeliningConnection, _record: Any, _proxy: Any) -> None:
+    """The pool makes a new one then: a server says something to who is at rest when it ends him.
+
+    To ask it would be a round trip, as long as most questions take.
+    """
+    said = select.poll()
+    if not driver.closed:
+        said.register(driver.fileno(), select.POLLIN)
+    if driver.closed or said.poll(0):
+        raise DisconnectionError
 
 
 def is_starting(engine: Engine, *, connect_timeout_seconds: float) -> bool:

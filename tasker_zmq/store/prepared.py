@@ -54,13 +54,13 @@ class Done:
 
 
 class Pending:
-    """What a statement that was sent will have returned once its transaction was committed."""
+    """What a statement that was sent will have returned once somebody has waited for it."""
 
     done: Done | None = None
 
     @property
     def rows(self) -> Sequence[Row]:
-        """Raises RuntimeError before the commit."""
+        """Raises RuntimeError before that."""
         if self.done is None:
             raise RuntimeError("nobody has waited for this statement yet")
         return self.done.rows

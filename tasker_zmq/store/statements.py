@@ -16,7 +16,7 @@ from sqlalchemy import Connection, TextClause, text
 from tasker_zmq.store.pipelining import PipeliningConnection
 from tasker_zmq.store.prepared import Done, Pending, Row, Statement
 
-__all__ = ["Pending", "Row", "names", "rows", "run", "send", "source", "statement"]
+__all__ = ["Pending", "Row", "names", "rows", "run", "send", "settle", "source", "statement"]
 
 _PARAMETER: Final = re.compile(r"(?<!:):([a-z_]+)")
 
@@ -78,6 +78,16 @@ def send(connection: Connection, name: str, values: Mapping[str, Any]) -> Pendin
     driver, statement_ = _begun(connection), _numbered(name)
     try:
         return driver.statements.send(statement_, [values[e] for e in statement_.parameters])
+    except psycopg.Error as error:
+        _look_at(connection, driver, error)
+        raise
+
+
+def settle(connection: Connection) -> None:
+    """Wait for all that was sent; raises what `send` says."""
+    driver = _begun(connection)
+    try:
+        driver.statements.settle()
     except psycopg.Error as error:
         _look_at(connection, driver, error)
         raise

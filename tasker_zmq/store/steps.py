@@ -7,13 +7,12 @@ from itertools import accumulate, chain, pairwise
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, select, text
+from sqlalchemy import Connection, text
 
 from tasker_zmq.domain.ids import BatchId, CoreId, NamedStepId, NamedTaskId, StepId, TaskId
 from tasker_zmq.domain.states import StepEvent, StepState
 from tasker_zmq.store.ledger import NOTHING_RECEIVED, Recording
 from tasker_zmq.store.statements import Row, rows, run, send
-from tasker_zmq.store.tables import Task
 
 
 class Move(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -353,10 +352,5 @@ def start_tasks(connection: Connection, task_ids: Sequence[TaskId], *, now: date
 
 def states(connection: Connection, task_ids: Sequence[TaskId]) -> dict[TaskId, str]:
     """The states of these tasks."""
-    chosen = select(Task.task_id, Task.state).where(
-        Task.task_id.in_(bindparam("ids", expanding=True))
-    )
-    return {
-        TaskId(row.task_id): row.state
-        for row in connection.execute(chosen, {"ids": list(task_ids)})
-    }
+    found = rows(connection, "task_states", {"task_ids": list(task_ids)})
+    return {row.task_id: row.state for row in found}

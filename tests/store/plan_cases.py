@@ -292,6 +292,10 @@ CASES: dict[str, Case] = {
         },
         rows_max=1_000,
     ),
+    "show_task": Case(values={"task_id": TASK_IDS[0]}),
+    "show_task_steps": Case(values={"task_id": TASK_IDS[0]}),
+    "show_task_edges": Case(values={"task_id": TASK_IDS[0]}),
+    "task_states": Case(values={"task_ids": TASK_IDS}),
     "take_over_batches": Case(
         values={"core_id": volume.CORE, "now": NOW, "at_most": 100}, rows_max=100
     ),

@@ -1,30 +1,21 @@
 """Tasks: lists by filter, and one task with its steps, its edges and how it stands."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, case, func, literal, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import Connection, func, literal, select
 
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.states import StepState
 from tasker_zmq.store.reads.numbers import is_id
-from tasker_zmq.store.tables import (
-    Batch,
-    NamedTask,
-    NamedTaskStep,
-    Namespace,
-    Registration,
-    StepEdge,
-    Task,
-    Worker,
-    WorkflowStep,
-)
+from tasker_zmq.store.statements import send, settle
+from tasker_zmq.store.tables import NamedTask, Namespace, Task, WorkflowStep
 
 LIMIT_MAX: Final = 1_000
 NEAR_IDENTITIES_MAX: Final = 1_000
+_PARTS_OF_TASK: Final = ("show_task", "show_task_steps", "show_task_edges")
 DONE: Final = (StepState.COMPLETE, StepState.RESOLVED_MANUALLY)
 
 
@@ -115,84 +106,25 @@ def recent_identities(connection: Connection) -> list[str]:
 
 
 def show(connection: Connection, task_id: TaskId) -> dict[str, Any] | None:
-    """One task with `steps` (parents first), `edges` and `counts` of steps by state."""
-    chosen = _tasks().add_columns(
-        Task.context,
-        Task.error,
-        Task.initiator,
-        Task.source_system,
-        Task.reason,
-        Task.correlation_id,
-        Task.processing_core_id.label("core_id"),
-        Task.scheduled_for,
-    )
-    task = connection.execute(chosen.where(Task.task_id == task_id)).mappings().one_or_none()
-    if task is None:
+    """One task with `steps` (parents first), `edges` and `counts` of steps by state.
+
+    In one round trip: whoever waited for the task waits for this too.
+    """
+    asked = {"task_id": task_id}
+    parts = [send(connection, name, asked) for name in _PARTS_OF_TASK]
+    settle(connection)
+    task, steps, edges = ([each._asdict() for each in part.rows] for part in parts)
+    if not task:
         return None
-    edges = _edges(connection, task_id)
     parents: dict[str, list[str]] = {}
     for edge in edges:
-        parents.setdefault(edge["to"], []).append(edge["from"])
-    steps = [
-        {**step, "parents": parents.get(step["name"], [])} for step in _steps(connection, task_id)
-    ]
+        parents.setdefault(edge["child"], []).append(edge["parent"])
     return {
-        **task,
+        **task[0],
         "counts": dict(Counter(step["state"] for step in steps)),
-        "steps": steps,
-        "edges": edges,
+        "steps": [{**step, "parents": parents.get(step["name"], [])} for step in steps],
+        "edges": [{"from": edge["parent"], "to": edge["child"]} for edge in edges],
     }
-
-
-def _steps(connection: Connection, task_id: TaskId) -> Sequence[RowMapping]:
-    """A step in progress is with the worker that has its batch, before any result says so."""
-    running = WorkflowStep.state == StepState.IN_PROGRESS
-    chosen = (
-        select(
-            WorkflowStep.workflow_step_id.label("step_id"),
-            WorkflowStep.name,
-            WorkflowStep.state,
-            WorkflowStep.attempts,
-            (WorkflowStep.retry_limit + 1).label("tries"),
-            WorkflowStep.retryable,
-            WorkflowStep.losses,
-            case(
-                (running, func.coalesce(Worker.worker_name, Batch.session_id)),
-                else_=WorkflowStep.worker_name,
-            ).label("worker"),
-            case((running, Registration.status)).label("session_status"),
-            NamedTaskStep.handler_class,
-            WorkflowStep.started_at,
-            WorkflowStep.finished_at,
-            WorkflowStep.next_attempt_at,
-            WorkflowStep.results,
-            WorkflowStep.error,
-        )
-        .join(Task, Task.task_id == WorkflowStep.task_id)
-        .outerjoin(
-            NamedTaskStep,
-            (NamedTaskStep.named_task_id == Task.named_task_id)
-            & (NamedTaskStep.named_step_id == WorkflowStep.named_step_id),
-        )
-        .outerjoin(Batch, Batch.batch_id == WorkflowStep.current_batch_id)
-        .outerjoin(Registration, Registration.registration_id == Batch.registration_id)
-        .outerjoin(Worker, Worker.worker_id == Registration.worker_id)
-        .where(WorkflowStep.task_id == task_id)
-        .order_by(WorkflowStep.workflow_step_id)
-    )
-    return connection.execute(chosen).mappings().all()
-
-
-def _edges(connection: Connection, task_id: TaskId) -> list[dict[str, str]]:
-    parent, child = aliased(WorkflowStep), aliased(WorkflowStep)
-    chosen = (
-        select(parent.name.label("from"), child.name.label("to"))
-        .join(StepEdge, StepEdge.to_step_id == child.workflow_step_id)
-        .join(parent, parent.workflow_step_id == StepEdge.from_step_id)
-        .where(child.task_id == task_id)
-        .order_by(child.workflow_step_id, parent.workflow_step_id)
-    )
-    return [dict(row) for row in connection.execute(chosen).mappings()]
 
 
 def parents_of(shown: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
