@@ -17,14 +17,31 @@ _TEXT_TYPE: Final = 25  # its number in pg_type
 _HEAD: Final = struct.Struct(">5i").pack  # dimensions, NULLs, type, length, number of the first
 _LENGTH: Final = struct.Struct(">i").pack
 _NULL: Final = _LENGTH(-1)
+_ONE_NULL: Final = b"{NULL}"
 
 
 def array(values: Sequence[Any]) -> tuple[bytes, bool]:
     """A parameter for an array, and whether it is in the binary format; long texts are text[]."""
-    first = next((value for value in values if value is not None), None)
+    first = _first(values)
+    if len(values) == 1:  # most are, in a tick of one step, and it has some fifty of them
+        kind = type(first)
+        if kind is int:
+            return b"{%d}" % first, False
+        if first is None:
+            return _ONE_NULL, False
     if isinstance(first, str) and len(first) >= LONG:
         return _texts(values), True
-    return literal(values).encode(), False
+    return _literal(values, first).encode(), False
+
+
+def _first(values: Sequence[Any]) -> Any:
+    """The first that is not None, if any: all are of its type."""
+    if not values or values[0] is not None:
+        return values[0] if values else None
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _texts(values: Sequence[str | None]) -> bytes:
@@ -41,13 +58,18 @@ def _texts(values: Sequence[str | None]) -> bytes:
 
 def literal(values: Sequence[Any]) -> str:
     """`{1, NULL, 2}` or `{"a","b"}`; elements are of one type, or None."""
-    kind = next((type(value) for value in values if value is not None), None)
-    if kind is None or kind in _PLAIN:  # as Python writes them PostgreSQL reads them
+    return _literal(values, _first(values))
+
+
+def _literal(values: Sequence[Any], first: Any) -> str:
+    kind = type(first)
+    if first is None or kind in _PLAIN:  # as Python writes them PostgreSQL reads them
         return "{" + repr(list(values))[1:-1].replace("None", "NULL") + "}"
     if issubclass(kind, str) and None not in values:
         parted = _PARTED.join(values)
         if parted.count(_PARTED) < len(values):  # else a text has it, which PostgreSQL refuses
-            parted = parted.replace("\\", "\\\\").replace('"', '\\"')
+            if "\\" in parted or '"' in parted:
+                parted = parted.replace("\\", "\\\\").replace('"', '\\"')
             return '{"' + parted.replace(_PARTED, '","') + '"}'
     return "{" + ",".join([_quoted(each) for each in values]) + "}"
 
