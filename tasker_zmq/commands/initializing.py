@@ -248,9 +248,15 @@ def create(sitting: Sitting, wishes: Sequence[Wish]) -> list[Made]:
     state = sitting.desk.state
     step_ids = state.take_step_ids(sitting.connection, tasks)
     # Nobody waits where a task can be there already only if its command was sent twice.
-    new = not state.wary and not any(each.identity_given for each in wishes)
-    make = step_store.send_new if new else step_store.create
-    created = make(sitting.connection, tasks, step_ids, core_id=state.core_id, now=sitting.now)
+    certain = not state.wary and not any(each.identity_given for each in wishes)
+    created = step_store.create(
+        sitting.connection,
+        tasks,
+        step_ids,
+        core_id=state.core_id,
+        now=sitting.now,
+        certain=certain,
+    )
     ready = [
         step
         for each in wishes

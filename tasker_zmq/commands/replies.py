@@ -18,6 +18,7 @@ from tasker_zmq.protocol.commands import (
     Payload,
 )
 from tasker_zmq.protocol.envelope import CoreAddress
+from tasker_zmq.store.connection import is_away, is_cancelled
 
 
 class CommandRefusedError(TaskerError):
@@ -33,6 +34,18 @@ class CommandRefusedError(TaskerError):
         self.code = code
         self.hint = hint
         self.core = core
+
+
+def unanswerable(error: Exception) -> CommandRefusedError:
+    """What who asks is told when the rows could not be read."""
+    if is_cancelled(error):
+        return CommandRefusedError(
+            "took_too_long",
+            "the database needed more time for that than a question has",
+            hint="ask for a shorter time, or for less",
+        )
+    code = "database_away" if is_away(error) else "failed"
+    return CommandRefusedError(code, "the question could not be answered")
 
 
 LATER: Final = object()  # what a command returns whose answer does not come in this tick

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Engine, text
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
 from tasker_zmq.commands.context import Observing
-from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
+from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal, unanswerable
 from tasker_zmq.commands.router import Lane, Route
-from tasker_zmq.daemon.waits import Waits, refused
+from tasker_zmq.daemon.waits import Waits
 from tasker_zmq.pipeline.inbox import Letter
 from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.telemetry.events import Event, log
@@ -95,7 +95,7 @@ class Readers:
         except Exception as error:  # noqa: BLE001 - whatever it was, the asker gets an answer
             log(logger, logging.ERROR, Event.TICK_FAILED, error=repr(error)[:300])
             if letter is None:
-                self._send(refusal(asked, refused(error), by=self._answerer()))
+                self._send(refusal(asked, unanswerable(error), by=self._answerer()))
 
     def _answerer(self) -> Answerer:
         return Answerer(self._core_id, self._view.clock.now())

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from tasker_zmq.clock import Clock
 from tasker_zmq.commands.answering import answer_question
-from tasker_zmq.commands.replies import Asked, CommandRefusedError, refusal
+from tasker_zmq.commands.replies import Asked, refusal, unanswerable
 from tasker_zmq.commands.router import Route
 from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.domain.states import OPEN_TASK_STATES
@@ -20,7 +20,6 @@ from tasker_zmq.pipeline.letters import Answerer
 from tasker_zmq.protocol import codec
 from tasker_zmq.protocol.commands import TASKS_PER_QUESTION_MAX, GetTaskStates
 from tasker_zmq.store import steps as step_store
-from tasker_zmq.store.connection import is_away, is_cancelled
 from tasker_zmq.telemetry.events import Event, log
 
 logger = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ class Waits:
         except Exception as error:  # noqa: BLE001 - whatever it was, the askers get an answer
             log(logger, logging.ERROR, Event.TICK_FAILED, error=repr(error)[:300])
             for number, each in due.items():
-                self._answer(number, refusal(each.asked, refused(error), by=by))
+                self._answer(number, refusal(each.asked, unanswerable(error), by=by))
             return
         now = self._clock.monotonic()
         for number, each in due.items():
@@ -158,15 +157,3 @@ def _wish(asked: Asked) -> tuple[Sequence[TaskId], float]:
         return (), 0.0
     seconds = min(max(request.wait_seconds or 0.0, 0.0), WAIT_SECONDS_MAX)
     return tuple(dict.fromkeys(request.task_ids)), seconds
-
-
-def refused(error: Exception) -> CommandRefusedError:
-    """What who asks is told when the rows could not be read."""
-    if is_cancelled(error):
-        return CommandRefusedError(
-            "took_too_long",
-            "the database needed more time for that than a question has",
-            hint="ask for a shorter time, or for less",
-        )
-    code = "database_away" if is_away(error) else "failed"
-    return CommandRefusedError(code, "the question could not be answered")

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import msgspec
@@ -220,52 +220,37 @@ def create(
     *,
     core_id: CoreId,
     now: datetime,
+    certain: bool = False,
 ) -> dict[TaskId, Sequence[int]]:
     """Create the tasks whose identity is free, owned by this core once their time has come.
 
     `step_ids` are fresh ids for the steps of all of them; those of a task that is not created are
-    gaps. Returns the ids of the steps of each that was, in the order of its definition.
+    gaps. Returns the ids of the steps of each that was, in the order of its definition. `certain`:
+    every identity must be free, and nobody waits to see it; if one is not, whoever waits or commits
+    meets StaleWriteError.
     """
-    shares = _shares(tasks, step_ids)
-    values = _creation(tasks, shares) | {"core_id": core_id, "now": now, "certain": False}
+    ordered = sorted(tasks, key=lambda task: task.task_id)
+    offsets = list(accumulate((task.step_count for task in ordered), initial=0))
+    shares = {
+        task.task_id: step_ids[start:end]
+        for task, (start, end) in zip(ordered, pairwise(offsets), strict=True)
+    }
+    values = _creation(ordered) | {
+        "offsets": offsets[:-1],
+        "step_ids": list(step_ids[: offsets[-1]]),
+        "core_id": core_id,
+        "now": now,
+        "certain": certain,
+    }
+    if certain:
+        send(connection, "create_tasks", values)
+        return shares
     returned = rows(connection, "create_tasks", values)
     return {row.task_id: shares[row.task_id] for row in returned if row.task_id is not None}
 
 
-def send_new(
-    connection: Connection,
-    tasks: Sequence[NewTask],
-    step_ids: Sequence[int],
-    *,
-    core_id: CoreId,
-    now: datetime,
-) -> dict[TaskId, Sequence[int]]:
-    """As `create` where every identity must be free; returns at once.
-
-    If one is not, whoever waits or commits meets StaleWriteError.
-    """
-    shares = _shares(tasks, step_ids)
-    values = _creation(tasks, shares) | {"core_id": core_id, "now": now, "certain": True}
-    send(connection, "create_tasks", values)
-    return shares
-
-
-def _shares(tasks: Sequence[NewTask], step_ids: Sequence[int]) -> dict[TaskId, Sequence[int]]:
-    """Which of the ids are for the steps of each task; the tasks by their ids."""
-    ordered = sorted(tasks, key=lambda task: task.task_id)
-    offsets = accumulate((task.step_count for task in ordered), initial=0)
-    return {
-        task.task_id: step_ids[start:end]
-        for task, (start, end) in zip(ordered, pairwise(offsets), strict=True)
-    }
-
-
-def _creation(
-    tasks: Sequence[NewTask], shares: dict[TaskId, Sequence[int]]
-) -> dict[str, list[Any]]:
-    """Parameters of create_tasks; which tasks, and the ids of their steps, in the same order."""
-    by_id = {task.task_id: task for task in tasks}
-    tasks = [by_id[task_id] for task_id in shares]
+def _creation(tasks: Sequence[NewTask]) -> dict[str, object]:
+    """Parameters of create_tasks: what each task is."""
     return {
         "task_ids": [task.task_id for task in tasks],
         "named_task_ids": [task.named_task_id for task in tasks],
@@ -277,8 +262,6 @@ def _creation(
         "source_systems": [task.source_system for task in tasks],
         "reasons": [task.reason for task in tasks],
         "correlation_ids": [task.correlation_id for task in tasks],
-        "offsets": list(accumulate((len(ids) for ids in shares.values()), initial=0))[:-1],
-        "step_ids": list(chain.from_iterable(shares.values())),
         "scheduled_fors": [task.scheduled_for for task in tasks],
     }
 
