@@ -1,6 +1,7 @@
 """Requests for tasks: contexts checked against their schemas, tasks created by the set."""
 
 import difflib
+import operator
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,6 +23,7 @@ from tasker_zmq.domain.ids import NamedTaskId, TaskId
 from tasker_zmq.domain.kinds import Kind, TaskName
 from tasker_zmq.pipeline import foresight
 from tasker_zmq.pipeline.scheduled import look_no_later
+from tasker_zmq.pipeline.state import Named
 from tasker_zmq.protocol.commands import NULL
 from tasker_zmq.protocol.envelope import WorkerRouting
 from tasker_zmq.protocol.tasks import (
@@ -32,7 +34,7 @@ from tasker_zmq.protocol.tasks import (
 )
 from tasker_zmq.store import definitions as definition_store
 from tasker_zmq.store import steps as step_store
-from tasker_zmq.store.definitions import Definition
+from tasker_zmq.store.definitions import Definition, Identified
 from tasker_zmq.store.steps import NewTask, ReadyStep
 
 SCHEDULE_MAX = timedelta(days=36_525)
@@ -40,7 +42,6 @@ CANDIDATES_MAX = 20
 IDENTITY_LENGTH_MAX = 500  # an index entry holds no more than 2,704 bytes
 NO_TAGS = "[]"
 
-Named = tuple[str | None, str | None, str | None]  # namespace, name, version
 Urged = tuple[ExecutionMode | None, int | str | None]  # and its priority
 
 
@@ -211,15 +212,29 @@ def find(sitting: Sitting, request: TaskRequest) -> Definition:
     key = (namespace, name, request.version or "")
     if key in sitting.found:
         return sitting.found[key]
-    identified = definition_store.identify(
-        sitting.connection, namespace=namespace, name=name, version=request.version
-    )
+    identified = _identified(sitting, namespace=namespace, name=name, version=request.version)
     if identified is None:
         raise _unknown(sitting, request)
     state, (named_task_id, digest) = sitting.desk.state, identified
     known = state.definition(sitting.connection, named_task_id, digest=digest)
     sitting.found[key] = known
     return known
+
+
+def _identified(
+    sitting: Sitting, *, namespace: str, name: str, version: str | None
+) -> Identified | None:
+    """Which definition is meant: from memory, which PostgreSQL then compares with its rows."""
+    state, connection = sitting.desk.state, sitting.connection
+    key = (namespace, name, version)
+    known = None if state.wary else state.identified.get(key)
+    if known is not None:
+        definition_store.expect(connection, known, namespace=namespace, name=name, version=version)
+        return known
+    found = definition_store.identify(connection, namespace=namespace, name=name, version=version)
+    if found is not None:
+        sitting.changes.then(partial(operator.setitem, state.identified, key, found))
+    return found
 
 
 def _unknown(sitting: Sitting, request: TaskRequest) -> CommandRefusedError:

@@ -49,6 +49,7 @@ def publish(sitting: Sitting, mapping: Mapping[str, Any]) -> TemplateVerdict:
     )
     if known is not None and known.template_digest == own:
         return TemplateVerdict(full_name=template.full_name, verdict=UNCHANGED, warnings=warnings)
+    sitting.changes.then(sitting.desk.state.identified.clear)
     rows = filled_rows(sitting, mapping, template)
     if known is None:
         named_task_id = store.publish(sitting.connection, rows, now=sitting.now)

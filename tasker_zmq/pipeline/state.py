@@ -35,13 +35,15 @@ from tasker_zmq.pipeline.viable import ViableSteps
 from tasker_zmq.protocol.envelope import CoreAddress
 from tasker_zmq.store import batches as batch_store
 from tasker_zmq.store import definitions as definition_store
-from tasker_zmq.store.definitions import Definition, StepDefinition
+from tasker_zmq.store.definitions import Definition, Identified, StepDefinition
 from tasker_zmq.store.steps import NewTask
 from tasker_zmq.store.workers import Beat
 
 LEGACY_SESSION = SessionId("legacy")
 IDS_PER_BLOCK = 1_000
 WARY_TICKS = 100
+
+Named = tuple[str | None, str | None, str | None]  # namespace, name, version
 
 
 @dataclass
@@ -254,6 +256,7 @@ class CoreState:
     wary: int = 0  # so many ticks will wait and see what is there before they build on it
     unsure: bool = False  # the outcome of a commit is unknown: rows may say more than memory
     definitions: dict[NamedTaskId, Definition] = field(default_factory=dict)
+    identified: dict[Named, Identified] = field(default_factory=dict)
     _steps: dict[tuple[NamedTaskId, NamedStepId], StepDefinition] = field(default_factory=dict)
     _ids: dict[str, list[int]] = field(default_factory=dict)
 
@@ -296,6 +299,7 @@ class CoreState:
         """Ask the rows again: what memory has of them may be why a tick failed."""
         self.contents.clear()
         self.in_flight.clear()
+        self.identified.clear()
         self.wary = WARY_TICKS
 
     def calm_down(self) -> None:

@@ -14,7 +14,7 @@ from tasker_zmq.domain.graph import children
 from tasker_zmq.domain.ids import HandlerClass, NamedStepId, NamedTaskId
 from tasker_zmq.domain.kinds import TaskName
 from tasker_zmq.domain.template import Backoff, BackoffKind
-from tasker_zmq.store.statements import rows
+from tasker_zmq.store.statements import rows, send
 from tasker_zmq.store.tables import NamedStep, NamedTask, NamedTaskStep, Namespace, Task
 
 PINNED_COUNT_MAX = 1_000
@@ -142,6 +142,23 @@ def identify(
     if not found:
         return None
     return Identified(NamedTaskId(found[0].named_task_id), found[0].template_digest)
+
+
+def expect(
+    connection: Connection,
+    identified: Identified,
+    *,
+    namespace: str,
+    name: str,
+    version: str | None,
+) -> None:
+    """Build on it that `identify` would say this again; nobody waits to see it.
+
+    If not, whoever waits or commits meets StaleWriteError.
+    """
+    values = {"namespace": namespace, "name": name, "version": version}
+    told = {"named_task_id": identified.named_task_id, "digest": identified.template_digest}
+    send(connection, "same_named_task", values | told)
 
 
 def load(connection: Connection, named_task_id: NamedTaskId) -> Definition:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 import psycopg
@@ -73,7 +73,6 @@ class PreparedStatements:
         self._connection = connection
         self._known: set[str] = set()
         self._makers: dict[str, Callable[[Sequence[Any]], Row]] = {}
-        self._transformer = Transformer(connection)
         self._sent: list[tuple[Statement, Pending]] = []  # and not heard of yet
 
     def execute(self, statement: Statement, values: Sequence[object]) -> Done:
@@ -197,6 +196,11 @@ class PreparedStatements:
             make = self._makers[name] = partial(tuple.__new__, row_type)
         self._transformer.set_pgresult(result)
         return self._transformer.load_rows(0, result.ntuples, make)
+
+    @cached_property
+    def _transformer(self) -> Transformer:
+        """Made late: the connection gets SQLAlchemy's ways to read JSON after it was made."""
+        return Transformer(self._connection)
 
 
 def _dump(values: Sequence[object]) -> _Dumped:

@@ -7,7 +7,13 @@ from msgspec.json import decode
 
 from tasker_zmq.pipeline.inbox import ReceivedCommand
 from tasker_zmq.pipeline.tuning import Tuning
-from tasker_zmq.protocol.commands import Command, RegisterWorker, WorkerMetadata, WorkerRegistered
+from tasker_zmq.protocol.commands import (
+    Command,
+    PublishTemplates,
+    RegisterWorker,
+    WorkerMetadata,
+    WorkerRegistered,
+)
 from tasker_zmq.protocol.limits import WireLimits
 from tasker_zmq.testing.simulated_worker import Word
 from tasker_zmq.testing.world import Node, World, template
@@ -90,6 +96,24 @@ def test_the_newest_version_is_taken_when_none_is_named(world: World) -> None:
     world.publish(newer)
     assert world.task(world.submit("one", version=None)).step_count == 2
     assert world.task(world.submit("one")).step_count == 1
+
+
+def test_what_another_core_publishes_counts_from_the_next_task_on(make_world: MakeWorld) -> None:
+    first, second = make_world(core_id="first"), make_world(core_id="second", seed=2)
+    first.publish(ONE)
+    assert first.task(first.submit("one", version=None)).step_count == 1
+    second.publish(template("one", {"a": Node(), "b": Node()}, version="2.0.0"))
+    assert first.task(first.submit("one", version=None)).step_count == 2
+    assert first.task(first.submit("one", version=None)).step_count == 2
+
+
+def test_what_another_core_replaces_is_made_as_it_is_now(make_world: MakeWorld) -> None:
+    first, second = make_world(core_id="first"), make_world(core_id="second", seed=2)
+    first.publish(CHECKED)
+    assert refusal(first.ask("InitializeTask", first.request("checked", b"{}")))  # it is known now
+    wider = template("checked", {"a": Node(), "b": Node()})
+    second.ask("PublishTemplates", PublishTemplates(templates=(wider,)))
+    assert first.task(first.submit("checked")).step_count == 2
 
 
 BAD_CONTEXTS: tuple[tuple[bytes, str], ...] = (

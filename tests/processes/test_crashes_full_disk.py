@@ -32,7 +32,7 @@ from tests.processes.running import Client, RunningDaemon, eventually
 
 pytestmark = pytest.mark.slow
 
-CHAINS = 60
+CHAINS = 400
 STEPS = 4 * CHAINS
 MIB = 1 << 20
 DATABASE_MIB, SERVER_MIB = 64, 256

@@ -292,6 +292,15 @@ CASES: dict[str, Case] = {
         },
         rows_max=1_000,
     ),
+    "same_named_task": Case(
+        values={
+            "namespace": "tests",
+            "name": "chain",
+            "version": None,
+            "named_task_id": 1,
+            "digest": "d",
+        }
+    ),
     "show_task": Case(values={"task_id": TASK_IDS[0]}),
     "show_task_steps": Case(values={"task_id": TASK_IDS[0]}),
     "show_task_edges": Case(values={"task_id": TASK_IDS[0]}),

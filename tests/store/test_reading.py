@@ -10,6 +10,8 @@ from tasker_zmq.domain.ids import TaskId
 from tasker_zmq.store import connection as connections
 from tasker_zmq.store import steps as step_store
 from tasker_zmq.store.connection import ConnectionLimits
+from tasker_zmq.store.pipelining import PipeliningConnection
+from tasker_zmq.store.prepared import Statement
 
 PROCESS = text("SELECT pg_backend_pid()")
 
@@ -48,3 +50,15 @@ def test_who_asks_does_not_meet_a_session_that_was_ended(reading: Engine, engine
     with reading.connect() as connection:
         assert backend(connection) != ended
         assert step_store.states(connection, [TaskId(1)]) == {}
+
+
+def test_json_is_read_as_everywhere_else(reading: Engine) -> None:
+    """A number that JSON can hold and 64 bits cannot is no integer: nobody would read that."""
+    with reading.connect() as connection:
+        connection.execute(PROCESS)
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, PipeliningConnection)
+        statement = Statement("tests_json", b"SELECT '[1e308, 7]'::jsonb AS found", ())
+        (row,) = driver.statements.execute(statement, ()).rows
+        assert row.found == [1e308, 7]
+        assert [type(each) for each in row.found] == [float, int]

@@ -8,7 +8,7 @@ from tests.store.plan_cases import CASES
 from tests.store.test_plans import prepared
 
 # Of these the values name rows that are not there, which the foreign keys refuse.
-WANT_ROWS = {"apply_results", "settle_batches", "start_batches", "create_tasks"}
+WANT_ROWS = {"apply_results", "settle_batches", "start_batches", "create_tasks", "same_named_task"}
 
 
 @pytest.mark.parametrize("name", statements.names())
