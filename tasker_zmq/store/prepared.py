@@ -16,6 +16,7 @@ from functools import cached_property, partial
 from typing import Any, Final
 
 import psycopg
+from psycopg import abc
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, Format, TransactionStatus
@@ -198,7 +199,7 @@ class PreparedStatements:
         return self._transformer.load_rows(0, result.ntuples, make)
 
     @cached_property
-    def _transformer(self) -> Transformer:
+    def _transformer(self) -> abc.Transformer:
         """Made late: the connection gets SQLAlchemy's ways to read JSON after it was made."""
         return Transformer(self._connection)
 
